@@ -1,0 +1,1 @@
+"""The arithmetic of pruning: pure functions and frozen data on numpy, nothing else."""

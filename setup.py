@@ -1,0 +1,56 @@
+"""The package, its dependencies and its extras. Tool settings are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+BOARD = ["unicorn>=2.1,<3", "capstone>=5,<6", "pyelftools", "ziglang"]
+DEMO = [
+    *BOARD,
+    "mlxtend",
+    # Wheels exist for this platform only; elsewhere that comparison is left out.
+    'tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"',
+]
+REPORT = ["matplotlib"]
+TEST = [
+    *DEMO,
+    *REPORT,
+    "pytest",
+    "pytest-timeout",
+    "tf_keras",
+    "cmake",
+    # Formatters are pinned: another version lays out the same code differently.
+    "ruff==0.17.6",
+    "clang-format==23.1.5",
+]
+
+setup(
+    name="scalpel_tf",
+    version="0.1.0",
+    description="Prune Keras models to the width of the hardware and run them on a Cortex-M",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Software Development :: Embedded Systems",
+    ],
+    packages=find_packages(include=["scalpel_tf", "scalpel_tf.*"]),
+    package_data={"scalpel_tf.deploy": ["runtime/*", "firmware/*", "firmware/*/*", "board_hook.c"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.16,<2.22",
+        "keras>=3.3",
+        "tensorflow-model-optimization",
+        "numpy",
+        "absl-py",
+        "flatbuffers",
+        "ai-edge-litert",
+    ],
+    extras_require={"board": BOARD, "demo": DEMO, "report": REPORT, "test": TEST},
+    entry_points={"console_scripts": ["scalpel-tf = scalpel_tf.cli:main"]},
+)
