@@ -1,0 +1,11 @@
+"""From a plain Keras model or any int8 `.tflite` to a C project that runs; never sees a mask.
+
+tflite.py        reads a flatbuffer into a `Model` and refuses what is damaged
+int8.py          refuses what is not fully int8, or whose shapes and scales disagree
+convert.py       Keras -> int8 bytes, and the TFLite reference kernels that exports must equal
+quantization.py  real scales -> the integers that the C kernels multiply and shift by
+export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
+host.py          builds a project for this machine
+board.py         builds a project for a Cortex-M and runs it on the virtual board
+runtime/         the C kernels: C99, no allocation, no globals
+"""
