@@ -1,0 +1,137 @@
+"""Operators of an int8 model -> C: constants for flash and a call of the runtime."""
+
+import math
+
+import numpy as np
+
+from scalpel_tf.core import cost, gcsr
+from scalpel_tf.core.targets import Target
+from scalpel_tf.deploy import fully_connected as fc
+from scalpel_tf.deploy import plain_ops
+from scalpel_tf.deploy.c_text import array, lines, literal
+from scalpel_tf.deploy.layer import Layer, layer_name
+from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
+from scalpel_tf.deploy.tflite import Model, Operator
+
+
+def lower(
+    model: Model, target: Target, *, rounding: str = "single", formats=fc.candidates
+) -> list[Layer]:
+    """The layers of a model that `require_int8` accepts, in order; RESHAPE vanishes.
+
+    rounding: "single" or "double" (see runtime/scalpel_rounding.h).
+    formats: int8 matrix -> the packed forms that the cost model may choose from.
+    Raises ValueError naming the first operator that has no kernel.
+    """
+    layers = []
+    for index, operator in enumerate(model.operators):
+        if operator.name in ALIASES:
+            continue
+        symbol = f"layer_{len(layers)}"
+        if operator.name == "FULLY_CONNECTED":
+            layers.append(fully_connected(model, operator, symbol, target, rounding, formats))
+        elif operator.name in plain_ops.LOWER:
+            layers.append(plain_ops.LOWER[operator.name](model, operator, symbol))
+        else:
+            known = sorted(["FULLY_CONNECTED", *ALIASES, *plain_ops.LOWER])
+            raise ValueError(
+                f"Operator {index} is {operator.name}, which has no kernel yet; expected one of "
+                f"{', '.join(known)}. Replace it in the model."
+            )
+    return layers
+
+
+def fully_connected(
+    model: Model, operator: Operator, symbol: str, target: Target, rounding: str, formats
+) -> Layer:
+    """FULLY_CONNECTED in the format that the cost model finds fastest on the target."""
+    x, weights, bias, y = plain_ops.operands(model, operator)
+    matrix = weights.data
+    out, cols = matrix.shape
+    rows = _rows(matrix, bias, x, weights, y, rounding)
+    packed = min(
+        formats(matrix),
+        key=lambda p: cost.fully_connected(p.kernel, out, cols, p.groups, target).cycles,
+    )
+    estimate = cost.fully_connected(packed.kernel, out, cols, packed.groups, target)
+    fused = fc.fits_int8_kernel(matrix, rows, rounding)
+    zero_point = int(y.zero_point[0])
+    low, high = activation_range(operator.options["activation"], y.scale[0], zero_point)
+    batches = math.prod(x.shape) // cols
+
+    def call(x, y, scratch):
+        if batches > 1:
+            x, y = f"{x} + {cols} * b", f"{y} + {out} * b"
+        widened = f"(int16_t *)({scratch})"
+        if fused:
+            text = f"scalpel_{packed.kernel}_s8(&{symbol}, {x}, {widened}, {y});"
+        else:
+            sums = f"(int32_t *)({scratch} + {estimate.ram})"
+            text = (
+                f"scalpel_{packed.kernel}_s32(&{symbol}, {x}, {widened}, {sums});\n"
+                f"scalpel_requantize_rows_s8({symbol}_rows, {out}, {sums}, {zero_point}, {y});"
+            )
+        if (low, high) != (-128, 127):
+            text += f"\nscalpel_clamp_s8({y}, {out}, {low}, {high});"
+        return f"for (uint32_t b = 0; b < {batches}; ++b) {{\n{text}\n}}" if batches > 1 else text
+
+    return Layer(
+        name=layer_name(symbol, weights, y),
+        op=operator.name,
+        kernel=packed.kernel if fused else f"{packed.kernel}_s32",
+        x=x.index,
+        y=y.index,
+        constants=_fully_connected_constants(symbol, packed, rows, out, cols, zero_point),
+        call=call,
+        scratch=estimate.ram + (0 if fused else 4 * out),
+        macs=batches * matrix.size,
+        bytes=packed.flash,
+        bytes_dense=matrix.size + fc.ROW_BYTES * out,
+        density=_density(packed, matrix),
+    )
+
+
+def _fully_connected_constants(symbol, packed, rows, out, cols, zero_point):
+    words = packed.counts.astype(np.int64) | (rows.right_shift & 255)
+    records = (
+        f"{{{literal(b)}, {literal(m)}, {w}u}}"
+        for b, m, w in zip(rows.bias, rows.multiplier, words, strict=True)
+    )
+    text = array(f"{symbol}_values", packed.values, "static const MODEL_ALIGNED")
+    fields = [f"{symbol}_values"]
+    if packed.kernel != "fc":
+        text += array(f"{symbol}_indices", packed.indices)
+        fields.append(f"{symbol}_indices")
+    fields += [f"{symbol}_rows", str(cols), str(out), str(zero_point)]
+    kind = "scalpel_fc" if packed.kernel == "fc" else "scalpel_gcsr_fc"
+    return (
+        f"{text}static const scalpel_row {symbol}_rows[{out}] = {{\n{lines(records)}\n}};\n"
+        f"static const {kind} {symbol} = {{{', '.join(fields)}}};\n"
+    )
+
+
+def _density(packed, matrix):
+    if packed.kernel == "fc":
+        return 1.0
+    width = 8 if packed.kernel == "gcsr_fc8" else 4
+    kept = len(gcsr.encode(matrix, width).columns)
+    return kept / (matrix.shape[0] * len(gcsr.group_starts(matrix.shape[1], width)))
+
+
+def _rows(matrix, bias, x, weights, y, rounding):
+    multipliers = conv_multipliers if rounding == "single" else dense_multipliers
+    multiplier, shift = multipliers(x.scale[0], weights.scale, y.scale[0])
+    real = float(x.scale[0]) * weights.scale.astype(np.float64) / float(y.scale[0])
+    exact = np.ldexp(multiplier.astype(np.float64), shift - 31) == real
+    scales = (multiplier, np.where(multiplier == 0, 1, -shift.astype(np.int64)), exact)
+    out = len(matrix)
+    return fc.rows(
+        matrix,
+        np.zeros(out, np.int64) if bias is None else bias.data,
+        [np.broadcast_to(array, out) for array in scales],
+        (int(x.zero_point[0]), int(y.zero_point[0])),
+        rounding,
+    )
+
+
+ALIASES = {"RESHAPE"}

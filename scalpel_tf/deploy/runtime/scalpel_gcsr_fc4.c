@@ -1,0 +1,31 @@
+/* Grouped-CSR fully connected, groups of 4, rows of at most 256 groups. */
+#include "scalpel_fc_dsp.h"
+#include "scalpel_fc_plain.h"
+
+void scalpel_gcsr_fc4_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int8_t *y) {
+#ifdef SCALPEL_FC_DSP
+  scalpel_widen_s8(x, w->in, 4, scratch);
+  scalpel_gcsr_fc4_dsp_s8(scratch, w->indices, w->values, w->rows, w->rows + w->out, y,
+                          2 * w->zero_point + 1);
+#else
+  scalpel_gcsr_cursor at = {w->values, w->indices};
+  (void)scratch;
+  for (uint32_t r = 0; r < w->out; ++r) {
+    const int32_t acc = scalpel_gcsr_row_sum(w, &w->rows[r], x, 4, false, &at);
+    y[r] = scalpel_requantize_row(acc, &w->rows[r], w->zero_point);
+  }
+#endif
+}
+
+void scalpel_gcsr_fc4_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int32_t *y) {
+#ifdef SCALPEL_FC_DSP
+  scalpel_widen_s8(x, w->in, 4, scratch);
+  scalpel_gcsr_fc4_dsp_s32(scratch, w->indices, w->values, w->rows, w->rows + w->out, y, 0);
+#else
+  scalpel_gcsr_cursor at = {w->values, w->indices};
+  (void)scratch;
+  for (uint32_t r = 0; r < w->out; ++r) {
+    y[r] = scalpel_gcsr_row_sum(w, &w->rows[r], x, 4, false, &at);
+  }
+#endif
+}
