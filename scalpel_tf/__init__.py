@@ -2,3 +2,24 @@
 
 Yu et al., Scalpel: Customizing DNN Pruning to the Underlying Hardware Parallelism, ISCA 2017.
 """
+
+from scalpel_tf import zoo
+from scalpel_tf.core import schedules, targets
+from scalpel_tf.deploy.export import export, run
+from scalpel_tf.train import callbacks
+from scalpel_tf.train.layers import PruneWrapper
+from scalpel_tf.train.wrap import prune, strip
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PruneWrapper",
+    "callbacks",
+    "export",
+    "prune",
+    "run",
+    "schedules",
+    "strip",
+    "targets",
+    "zoo",
+]

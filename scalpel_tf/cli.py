@@ -1,0 +1,214 @@
+"""scalpel-tf: demo | prune | export | run | targets. Exit code 0 only on success."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import app
+from absl.flags import argparse_flags
+
+from scalpel_tf.core.targets import KIB, TARGETS
+from scalpel_tf.report import save_json, table
+
+
+def main() -> None:
+    """The console script."""
+    app.run(_main, flags_parser=parse)
+
+
+def parse(arguments):
+    """The namespace of a command line; argparse explains what is wrong with it and exits with 2."""
+    parser = argparse_flags.ArgumentParser(
+        prog="scalpel-tf",
+        description="Prunes Keras networks to fit their hardware and makes them run fast there.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (function, add_arguments) in COMMANDS.items():
+        summary = function.__doc__.splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary)
+        add_arguments(command)
+        command.add_argument("--json", type=Path, metavar="PATH", help="write the result here")
+        command.set_defaults(function=function)
+    return parser.parse_args(arguments[1:])
+
+
+def _main(options):
+    try:
+        result = options.function(options)
+        if options.json:
+            save_json(options.json, result)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"scalpel-tf {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def demo(options):
+    """Train, prune, export and run LeNet-300-100, and print what was gained."""
+    from scalpel_tf.demo import demo as run_demo
+
+    return run_demo(options.out, data_dir=options.data_dir, target=options.target)
+
+
+def _demo_arguments(command):
+    command.add_argument("--out", type=Path, default=Path("out/demo"))
+    command.add_argument("--data_dir", help="a folder with mnist.npz")
+    _target(command)
+
+
+def prune(options):
+    """Prune a .keras model while it trains on, and save it as a plain Keras model with zeros."""
+    from scalpel_tf.retrain import retrain
+
+    return retrain(
+        options.model,
+        options.data,
+        target=options.target,
+        ratio=dict(options.layer_ratio) if options.layer_ratio else options.ratio,
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        out=options.out,
+        skip=options.skip,
+    )
+
+
+def _prune_arguments(command):
+    command.add_argument("model", type=Path, help="a trained .keras model")
+    command.add_argument("--data", type=Path, required=True, help=".npz with x_train and y_train")
+    command.add_argument("--out", type=Path, required=True, help="the .keras file to write")
+    command.add_argument("--ratio", type=float, default=0.9, help="fraction of groups removed")
+    command.add_argument(
+        "--layer_ratio", type=_layer_ratio, action="append", metavar="LAYER=RATIO", help="repeated"
+    )
+    command.add_argument("--skip", action="append", metavar="LAYER", help="name or regular expr.")
+    command.add_argument("--epochs", type=int, default=20)
+    command.add_argument("--learning_rate", type=float, help="if not the model's own")
+    _target(command)
+
+
+def export(options):
+    """Turn an int8 .tflite, or a .keras model and data, into a verified C project."""
+    from scalpel_tf.deploy.export import export as run_export
+
+    data = options.representative_data
+    report = run_export(
+        options.model,
+        target=options.target,
+        out=options.out,
+        representative_data=None if data is None else _load(data),
+        device=options.device,
+        flash=options.flash,
+        ram=options.ram,
+        rounding=options.rounding,
+    )
+    print(report)
+    return {**vars(report), "path": str(report.path)}
+
+
+def _export_arguments(command):
+    command.add_argument("model", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="the folder to write")
+    command.add_argument("--representative_data", type=Path, help=".npy of some hundred inputs")
+    command.add_argument("--device", help="a board of `scalpel-tf targets`")
+    command.add_argument("--flash", type=_bytes, help="limit, such as 256K")
+    command.add_argument("--ram", type=_bytes, help="limit, such as 64K")
+    command.add_argument("--rounding", choices=("single", "double"), default="single")
+    _target(command)
+
+
+def run(options):
+    """Build an exported project, run it on the virtual board, print instructions and cycles."""
+    from scalpel_tf.deploy import project
+    from scalpel_tf.deploy.export import quantise
+    from scalpel_tf.deploy.export import run as run_project
+
+    entries = project.read(options.project)["inputs"]
+    arrays = [_load(path) for path in options.inputs]
+    arrays = [quantise(a, e) for a, e in zip(arrays, entries, strict=False)] + arrays[
+        len(entries) :
+    ]
+    result = run_project(options.project, arrays, target=options.target)
+    if options.outputs:
+        with open(options.outputs, "wb") as file:
+            np.save(file, result.outputs[0])
+    rows = [["layer", "instructions", "cycles"]]
+    counts = [*result.layers, result]
+    for count in counts:
+        cycles = "" if count.cycles is None else f"{count.cycles:,}"
+        rows.append([getattr(count, "name", "total"), f"{count.instructions:,}", cycles])
+    print(table(rows))
+    print(f"cycles are {result.source}; {len(arrays[0])} inputs; built by {result.compiler}")
+    return {
+        "source": result.source,
+        "compiler": result.compiler,
+        "instructions": result.instructions,
+        "cycles": result.cycles,
+        "stack_bytes": result.stack_bytes,
+        "layers": [vars(layer) for layer in result.layers],
+        "outputs": [output.tolist() for output in result.outputs],
+    }
+
+
+def _run_arguments(command):
+    command.add_argument("project", type=Path, help="a folder that `export` wrote")
+    command.add_argument("--target", choices=_microcontrollers(), help="default: as exported")
+    command.add_argument(
+        "--inputs", type=Path, nargs="+", required=True, help=".npy, one per input, samples first"
+    )
+    command.add_argument("--outputs", type=Path, help=".npy to write the first output to")
+
+
+def targets(options):
+    """List the targets, their boards, and where these facts are from."""
+    rows = [["target", "parallelism", "group", "boards (flash, RAM in KiB)"]]
+    for target in TARGETS.values():
+        boards = ", ".join(f"{b.name} ({b.flash // KIB}, {b.ram // KIB})" for b in target.boards)
+        rows.append([target.name, target.parallelism, str(target.group_width or "nodes"), boards])
+    print(table(rows))
+    return [
+        {
+            **vars(target),
+            "features": sorted(target.features),
+            "boards": [vars(board) for board in target.boards],
+        }
+        for target in TARGETS.values()
+    ]
+
+
+def _target(command):
+    command.add_argument("--target", choices=list(TARGETS), default="cortex-m4")
+
+
+def _microcontrollers():
+    return [target.name for target in TARGETS.values() if target.is_microcontroller]
+
+
+def _load(path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a .npy file: {error}") from error
+
+
+def _layer_ratio(text):
+    name, equals, ratio = text.rpartition("=")
+    if not equals:
+        raise ValueError(text)
+    return name, float(ratio)
+
+
+def _bytes(text):
+    unit = {"K": 1024, "M": 1024**2}.get(text[-1:].upper(), 1)
+    return int(text if unit == 1 else text[:-1]) * unit
+
+
+COMMANDS = {
+    "demo": (demo, _demo_arguments),
+    "prune": (prune, _prune_arguments),
+    "export": (export, _export_arguments),
+    "run": (run, _run_arguments),
+    "targets": (targets, lambda command: None),
+}
+
+if __name__ == "__main__":
+    main()
