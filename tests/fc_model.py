@@ -1,6 +1,8 @@
 """An int8 model of independent fully connected layers, made by hand, and what it must give."""
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers
@@ -67,3 +69,50 @@ def expected(entry, rounding) -> np.ndarray:
         for row in sums
     ]
     return np.clip(scaled, low, high).astype(np.int8)
+
+
+def as_tflite(network: Model) -> bytes:
+    """The model in a file, for the interpreters."""
+    buffers, tensors = [schema.BufferT()], []
+    for tensor in network.tensors:
+        if tensor.data is not None:
+            raw = np.frombuffer(tensor.data.tobytes(), np.uint8)
+            buffers.append(schema.BufferT(data=raw))
+        tensors.append(
+            schema.TensorT(
+                name=tensor.name,
+                shape=list(tensor.shape),
+                type=getattr(schema.TensorType, tensor.dtype.name.upper()),
+                buffer=0 if tensor.data is None else len(buffers) - 1,
+                quantization=schema.QuantizationParametersT(
+                    scale=tensor.scale, zeroPoint=tensor.zero_point
+                ),
+            )
+        )
+    operators = [
+        schema.OperatorT(
+            inputs=list(operator.inputs),
+            outputs=list(operator.outputs),
+            builtinOptionsType=schema.BuiltinOptions.FullyConnectedOptions,
+            builtinOptions=schema.FullyConnectedOptionsT(),
+        )
+        for operator in network.operators
+    ]
+    code = schema.BuiltinOperator.FULLY_CONNECTED
+    graph = schema.SubGraphT(
+        tensors=tensors,
+        operators=operators,
+        inputs=list(network.inputs),
+        outputs=list(network.outputs),
+    )
+    tree = schema.ModelT(
+        version=3,
+        operatorCodes=[
+            schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=5)
+        ],
+        subgraphs=[graph],
+        buffers=buffers,
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

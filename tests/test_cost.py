@@ -30,7 +30,15 @@ def test_cycles_are_within_a_tenth_of_the_board(kernel, target, tmp_path):
     x = [entry["x"] for entry in entries]
     y = [entry["x"][:, :1] for entry in entries]
     write(tmp_path / "project", c_source.emit(network, b"", layers, facts, x, y))
-    run = board.run(board.build(tmp_path / "project", tmp_path, target), x)
+    # Assembly is the same everywhere; the figures for plain C are those of GCC's code.
+    compiler = None if "dsp" in facts.features else "gcc"
+    try:
+        elf = board.build(tmp_path / "project", tmp_path, target, compiler=compiler)
+    except RuntimeError as error:
+        if "There is no compiler" not in str(error):
+            raise
+        pytest.skip(str(error))
+    run = board.run(elf, x)
     for entry, count in zip(entries, run.layers, strict=True):
         packed = PACKS[kernel](entry["weights"])
         shape = entry["weights"].shape

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fc_model import expected, layer, model
+from fc_model import as_tflite, expected, layer, model
 
 from scalpel_tf.core.targets import find_target
-from scalpel_tf.deploy import board, c_source, host
+from scalpel_tf.deploy import board, c_source, convert, host
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.export import write
 from scalpel_tf.deploy.lower import lower
@@ -119,3 +119,17 @@ def test_the_roundings_differ():
     entry = layer(64, 128, 0.5, 4, 9, right_shift=8)
     entry["x"] = np.random.default_rng(0).integers(-128, 128, (60, 128)).astype(np.int8)
     assert (expected(entry, "single") != expected(entry, "double")).any()
+
+
+@pytest.mark.parametrize("dyadic", [False, True])
+@pytest.mark.parametrize("out", [64, 1])
+def test_the_big_integers_are_those_of_the_interpreters(out, dyadic):
+    """LiteRT's reference kernels round once, TensorFlow Lite Micro's twice."""
+    entry = layer(out, 32, 0.5, 4, 10, right_shift=3, dyadic=dyadic)
+    entry["x"] = np.random.default_rng(0).integers(-128, 128, (200, 32)).astype(np.int8)
+    data = as_tflite(model([entry]))
+    once = convert.run_reference(data, [entry["x"]])[0]
+    np.testing.assert_array_equal(once, expected(entry, "single"))
+    pytest.importorskip("tflite_micro")
+    twice = convert.run_tflite_micro(data, [entry["x"]])[0]
+    np.testing.assert_array_equal(twice, expected(entry, "double"))
