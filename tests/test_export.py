@@ -321,3 +321,16 @@ def test_real_and_unsigned_ends_are_exported(kind, tmp_path):
     given = x if kind == tf.float32 else np.clip(x * 40 + 128, 0, 255).astype(np.uint8)
     outputs = run(tmp_path / "firmware", [given]).outputs[0]
     np.testing.assert_array_equal(outputs, convert.run_reference(data, given)[0])
+
+
+def test_a_dense_layer_over_a_sequence_runs_once_per_step(tmp_path):
+    x = keras.Input((5, 12))
+    model = keras.Model(x, keras.layers.Dense(7, activation="relu6")(x))
+    noise_in = np.random.default_rng(0).normal(0, 4, (50, 5, 12)).astype(np.float32)
+    data = convert.convert(model, noise_in)
+    report = export(data, out=tmp_path / "firmware")
+    assert report.layers[0]["macs"] == 5 * 12 * 7
+    given = noise(data, 20)
+    np.testing.assert_array_equal(
+        run(tmp_path / "firmware", [given]).outputs[0], convert.run_reference(data, given)[0]
+    )
