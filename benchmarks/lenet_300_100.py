@@ -8,6 +8,8 @@ run on one core; a finished run is skipped, so that a killed --train continues w
 choice in RECIPE was made on the validation split; weights are those of the last epoch; only the
 evaluation reads the test split. A group lasso draws whole groups to zero before they are cut
 (Wen et al., Learning Structured Sparsity in Deep Neural Networks, NIPS 2016, eq. 2).
+The pruned networks train on from the dense ones for three times their epochs, with the same input
+dropout; there is no dense control of that length.
 """
 
 import argparse

@@ -133,6 +133,11 @@ def refused(tmp_path, message, model, **options):
     assert str(caught.value).rstrip(".").count(". ") <= 1
 
 
+def test_refused_sees_an_export_that_succeeds(tmp_path):
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        refused(tmp_path, "anything", int8(dense_model))
+
+
 def float_model(quantise_weights):
     converter = tf.lite.TFLiteConverter.from_keras_model(dense_model())
     if quantise_weights:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scalpel_tf.core.targets import KIB, Target, find_target
+from scalpel_tf.core.targets import KIB, TARGETS, Target, find_target
 from scalpel_tf.deploy import board, c_source, convert, host, tflite, toolchain
 from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.int8 import require_int8
@@ -68,14 +68,14 @@ def export(
     model: a Keras model (then representative_data is needed, see `convert`), the path of any int8
     `.tflite`, or its bytes.  device: a board that `scalpel-tf targets` lists, whose flash and RAM
     are the limits; the target's largest board by default.  flash, ram: the limits in bytes instead.
-    rounding: "single", as TensorFlow Lite's interpreter has come to round products, or "double", as
-    TensorFlow Lite Micro does; outputs differ by 1 in about one of ten thousand.
+    rounding: "single", as TensorFlow Lite's interpreter rounds the sums of fully connected layers,
+    or "double", as TensorFlow Lite Micro does; about one output in a hundred of the demo differs.
     `out` may be missing, empty, or an earlier export, which is replaced.
     Raises ValueError for a model that cannot be exported, RuntimeError without a C compiler.
     """
     facts = find_target(target)
     if not facts.is_microcontroller:
-        names = "cortex-m0plus, cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55"
+        names = ", ".join(t.name for t in TARGETS.values() if t.is_microcontroller)
         raise ValueError(f"`export` writes C for a microcontroller ({names}); got {target!r}.")
     out = Path(out)
     _require_replaceable(out)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalpel_tf.core import gcsr
+from scalpel_tf.core.cost import ROW_BYTES
 
-ROW_BYTES = 12
 STEPS_UNROLLED = 8
 LONGEST_STEP = 255
 

@@ -86,7 +86,7 @@ def fully_connected(
         scratch=estimate.ram + (0 if fused else 4 * out),
         macs=batches * matrix.size,
         bytes=packed.flash,
-        bytes_dense=matrix.size + fc.ROW_BYTES * out,
+        bytes_dense=matrix.size + cost.ROW_BYTES * out,
         density=_density(packed, matrix),
     )
 
