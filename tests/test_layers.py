@@ -6,7 +6,7 @@ from keras import layers
 
 from scalpel_tf.core.layout import to_matrix
 from scalpel_tf.core.schedules import Constant, Polynomial
-from scalpel_tf.train.layers import PruneWrapper, check_backend, find_wrappers, kernels, walk
+from scalpel_tf.train.layers import PruneWrapper, find_wrappers, kernels
 
 SUPPORTED = [
     (layers.Dense(7), (5,)),
@@ -367,16 +367,7 @@ def test_layers_that_cannot_be_pruned_are_refused(make, message):
 def test_other_backends_are_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="this process runs 'jax'"):
-        check_backend()
-    with pytest.raises(ValueError, match="this process runs 'jax'"):
         PruneWrapper(layers.Dense(2), 0.5)
-
-
-def test_walk_names_nested_layers_once():
-    dense = layers.Dense(4, name="shared")
-    inner = keras.Sequential([keras.Input((4,)), dense], name="inner")
-    outer = keras.Sequential([keras.Input((4,)), inner, layers.ReLU(name="act"), dense])
-    assert [path for path, _ in walk(outer)] == ["inner/shared", "act"]
 
 
 def test_kernels_of_an_unsupported_layer_are_none():

@@ -7,8 +7,9 @@ import pytest
 from keras import layers
 
 from scalpel_tf.core.schedules import Polynomial
+from scalpel_tf.models import walk
 from scalpel_tf.train.callbacks import Prune, update_masks
-from scalpel_tf.train.layers import PruneWrapper, find_wrappers, walk
+from scalpel_tf.train.layers import PruneWrapper, find_wrappers
 from scalpel_tf.train.wrap import prune, strip
 
 X = np.random.default_rng(0).normal(size=(16, 8, 8, 2)).astype(np.float32)

@@ -6,7 +6,8 @@ import warnings
 import keras
 
 from scalpel_tf.core.schedules import Constant, as_schedule
-from scalpel_tf.train.layers import PruneWrapper, check_backend, find_wrappers, walk
+from scalpel_tf.models import check_backend, walk
+from scalpel_tf.train.layers import PruneWrapper, find_wrappers
 
 
 def sparsity(model) -> float:

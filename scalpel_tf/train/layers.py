@@ -10,6 +10,7 @@ from scalpel_tf.core.criteria import magnitude, rms
 from scalpel_tf.core.granularity import Granularity, simd
 from scalpel_tf.core.layout import from_matrix, to_matrix
 from scalpel_tf.core.schedules import Constant, Polynomial, as_schedule
+from scalpel_tf.models import check_backend, refuse_tf_keras, walk
 
 CRITERIA = {"rms": rms, "magnitude": magnitude}
 
@@ -30,24 +31,6 @@ KERNELS = {
 
 for _schedule in (Constant, Polynomial):
     keras.saving.register_keras_serializable("scalpel_tf")(_schedule)
-
-
-def check_backend() -> None:
-    """Raises ValueError, naming the backend, unless Keras runs on TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "scalpel_tf needs the TensorFlow backend of Keras; this process runs "
-            f"{keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow before importing keras."
-        )
-
-
-def refuse_tf_keras(thing) -> None:
-    """Raises ValueError for an object of tf_keras (Keras 2), known by its class's module."""
-    if any(base.__module__.split(".")[0] == "tf_keras" for base in type(thing).__mro__):
-        raise ValueError(
-            f"Expected an object of Keras 3, got a {type(thing).__name__} of tf_keras (Keras 2): "
-            "rebuild it with `import keras` and unset TF_USE_LEGACY_KERAS."
-        )
 
 
 def kernels(layer) -> list[tuple[keras.Variable, str]]:
@@ -75,21 +58,6 @@ def refusal(layer) -> str | None:
     if any(len(variable.shape) < 2 for variable in variables):
         return "`get_prunable_weights()` returned a variable of fewer than 2 axes"
     return None
-
-
-def walk(model) -> list[tuple[str, layers.Layer]]:
-    """The layers of the model and of those nested in it, each once, as ("outer/name", layer)."""
-    found = {}
-
-    def visit(part, prefix):
-        for layer in part.layers:
-            if isinstance(layer, keras.Model):
-                visit(layer, f"{prefix}{layer.name}/")
-            else:
-                found.setdefault(id(layer), (prefix + layer.name, layer))
-
-    visit(model, "")
-    return list(found.values())
 
 
 def find_wrappers(model) -> list["PruneWrapper"]:

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,15 +10,8 @@ import keras
 
 from scalpel_tf.core.selection import check_ratio
 from scalpel_tf.core.targets import find_target
-from scalpel_tf.train.layers import (
-    PruneWrapper,
-    check_backend,
-    find_wrappers,
-    kernels,
-    refusal,
-    refuse_tf_keras,
-    walk,
-)
+from scalpel_tf.models import check_model, copy_model, same_layer, same_weights, walk
+from scalpel_tf.train.layers import PruneWrapper, find_wrappers, kernels, refusal
 
 Selector = str | type | Callable
 
@@ -120,12 +112,12 @@ def prune(
         raise ValueError(f"Model {model.name!r} has no prunable layers ({why}).")
 
     def wrap(layer):
-        copy = _from_config(layer)
+        copy = same_layer(layer)
         if id(layer) not in chosen:
             return copy
         return PruneWrapper(copy, chosen[id(layer)], schedule, width=width, criterion=criterion)
 
-    pruned = _copy(model, wrap)
+    pruned = copy_model(model, wrap, _transfer)
     pruned.report = PruningReport(target, tuple(wrapped), tuple(skipped))
     return pruned
 
@@ -147,40 +139,16 @@ def strip(model: keras.Model) -> keras.Model:
             f"Nothing is pruned in {model.name!r}: its masks keep all {total:,} weights; call "
             "`fit` with callbacks.Prune, or update_masks, before strip."
         )
-    return _copy(model, lambda layer: _from_config(_unwrapped(layer)))
+    return copy_model(model, lambda layer: same_layer(_unwrapped(layer)), _transfer)
 
 
 def _check_model(model, function):
-    check_backend()
-    refuse_tf_keras(model)
-    if not isinstance(model, keras.Model):
-        kind = type(model).__name__
-        hint = "pass the model that it belongs to"
-        if isinstance(model, keras.layers.Layer):
-            hint += ", or wrap the layer alone with PruneWrapper"
-        raise ValueError(f"{function} takes a Keras model; got a {kind}: {hint}.")
-    for part in [model, *_nested_models(model)]:
-        if not isinstance(part, keras.Sequential) and not hasattr(part, "operations"):
-            raise _subclassed(part)
-    if not model.built:
+    if isinstance(model, keras.layers.Layer) and not isinstance(model, keras.Model):
         raise ValueError(
-            f"Model {model.name!r} is not built, so its kernels are not there yet: give it an "
-            "Input layer, or call `model.build(input_shape)` first."
+            f"{function} takes a Keras model; got a {type(model).__name__}: pass the model that it "
+            "belongs to, or wrap the layer alone with PruneWrapper."
         )
-
-
-def _subclassed(model):
-    return ValueError(
-        f"Model {model.name!r} is subclassed ({type(model).__name__}), so its layers cannot be "
-        "replaced: rebuild it as a functional or Sequential model, or use PruneWrapper in it."
-    )
-
-
-def _nested_models(model):
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield layer
-            yield from _nested_models(layer)
+    check_model(model, function)
 
 
 def _group_width(target):
@@ -250,60 +218,11 @@ def _selects(selector, path, layer):
     )
 
 
-def _from_config(layer):
-    return type(layer).from_config(layer.get_config())
-
-
 def _unwrapped(layer):
     return layer.layer if isinstance(layer, PruneWrapper) else layer
 
 
-def _copy(model, replace):
-    """A copy of the model, weights included, with replace(layer) for each of its layers."""
-    copies = {}
-
-    def clone(layer):
-        if id(layer) not in copies:
-            if isinstance(layer, keras.Model):
-                inputs = None
-                if not isinstance(layer, keras.Sequential):  # clone_model would rename its inputs
-                    inputs = keras.tree.map_structure(
-                        lambda tensor: _from_config(tensor._keras_history.operation).output,
-                        layer.input,
-                    )
-                copy = keras.models.clone_model(layer, inputs, clone_function=clone)
-                if type(copy) is not type(layer):
-                    raise _subclassed(layer)
-            else:
-                copy = replace(layer)
-            copies[id(layer)] = layer, copy
-        return copies[id(layer)][1]
-
-    with _uncompiled([model, *_nested_models(model)]):
-        copy = clone(model)
-    for original, new in copies.values():
-        if isinstance(original, keras.layers.Layer) and not isinstance(original, keras.Model):
-            _copy_weights(original, new)
-    return copy
-
-
-@contextmanager
-def _uncompiled(models):
-    """clone_model also compiles its clone, and fails where the loss cannot be serialised."""
-    compiled = [model.compiled for model in models]
-    try:
-        for model in models:
-            model.compiled = False
-        yield
-    finally:
-        for model, value in zip(models, compiled, strict=True):
-            model.compiled = value
-
-
-def _copy_weights(original, new):
-    if isinstance(original, PruneWrapper) != isinstance(new, PruneWrapper):
-        original, new = _unwrapped(original), _unwrapped(new)
-    for source, variable in zip(original.weights, new.weights, strict=True):
-        variable.assign(source)
-    if hasattr(new, "finalize_state"):
-        new.finalize_state()  # preprocessing layers derive what they use from their weights
+def _transfer(layer, new):
+    if isinstance(layer, PruneWrapper) != isinstance(new, PruneWrapper):
+        layer, new = _unwrapped(layer), _unwrapped(new)
+    same_weights(layer, new)
