@@ -1,3 +1,4 @@
+import ctypes
 import shutil
 
 import pytest
@@ -133,3 +134,25 @@ def test_compile_c_keeps_nothing_of_a_compiler_that_stops_half_way(tmp_path):
     with pytest.raises(RuntimeError, match="cc 1 could not build a.o:\nexit code 3"):
         toolchain.compile_c(toolchain.Compiler((str(compiler),), "cc 1"), [], out)
     assert list(out.parent.iterdir()) == []
+
+
+def test_link_cxx_writes_the_product_only(tmp_path):
+    """Its files may share a name."""
+    files = [tmp_path / folder / "a.cc" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"int {file.parent.name}() {{ return RESULT; }}\n")
+    compiler, out = toolchain.host_cxx(), tmp_path / "out" / "both.so"
+    toolchain.link_cxx(compiler, ["-fPIC", "-DRESULT=7"], files, ["-shared"], out)
+    library = ctypes.CDLL(str(out))
+    assert (library._Z3onev(), library._Z3twov()) == (7, 7)
+    assert list(out.parent.iterdir()) == [out]
+    with pytest.raises(RuntimeError, match=r"could not build a.cc.o:\n(.*\n)*.*RESULT"):
+        toolchain.link_cxx(compiler, ["-fPIC"], files, ["-shared"], tmp_path / "not" / "both.so")
+    assert list((tmp_path / "not").iterdir()) == []
+
+
+def test_host_cxx_takes_the_compiler_of_the_environment(monkeypatch):
+    monkeypatch.setenv("CXX", "missing-c++")
+    with pytest.raises(RuntimeError, match=r"\$CXX is 'missing-c\+\+', which is not a program"):
+        toolchain.host_cxx()

@@ -11,14 +11,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scalpel_tf.deploy import kernels, toolchain
 from scalpel_tf.deploy import project as projects
-from scalpel_tf.deploy import toolchain
 
 FIRMWARE = Path(__file__).parent / "firmware"
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
@@ -49,6 +50,31 @@ def build_sanitized(project: Path | str, out: Path | str) -> Path:
         program.unlink()
         raise RuntimeError("The compiler here has no address sanitizer; install gcc or clang.")
     return program
+
+
+def build_program(files: Iterable[Path | str], out: Path | str) -> Path:
+    """Build C99 (`.c`) and C++ files as the program `out`, with the kernels of custom_ops in it.
+
+    They include "scalpel_kernels.h", which says how the kernels are called.  RuntimeError where a
+    compiler is missing or fails.
+    """
+    out, include = Path(out), f"-I{kernels.sources()}"
+    files = [Path(file) for file in files]
+    cxx_files = [file for file in files if file.suffix != ".c"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        objects = [
+            toolchain.compile_c(
+                toolchain.host(),
+                ["-O3", "-c", include, file],
+                Path(scratch) / str(number) / f"{file.name}.o",
+            )
+            for number, file in enumerate(files)
+            if file.suffix == ".c"
+        ]
+        return toolchain.link_cxx(
+            toolchain.host_cxx(), kernels.flags(), [*cxx_files, *kernels.files()], objects, out
+        )
 
 
 def invoke(library: Path | str, inputs: list[np.ndarray]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The C compilers of this machine: one for itself, one for a Cortex-M."""
+"""The compilers of this machine: C and C++ for itself, C for a Cortex-M."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+C_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+CXX_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror")
 FREESTANDING = Path(__file__).parent / "firmware" / "freestanding"
 
 # Zig's processor models leave the floating-point unit, and the DSP extension of the M33, out.
@@ -38,20 +40,35 @@ class Compiler:
 
 
 def host() -> Compiler:
-    """The compiler for this machine: $CC, cc, gcc, clang, or the one in the ziglang wheel.
+    """The C compiler for this machine: $CC, cc, gcc, clang, or the one in the ziglang wheel.
 
     RuntimeError where there is none, or where $CC cannot be run.
     """
-    chosen = os.environ.get("CC")
-    for command in [shlex.split(chosen)] if chosen else [["cc"], ["gcc"], ["clang"]]:
+    return _host("CC", "C", ("cc", "gcc", "clang"))
+
+
+def host_cxx() -> Compiler:
+    """The C++ compiler for this machine: $CXX, c++, g++, clang++, or the one in the ziglang wheel.
+
+    Errors as `host`.
+    """
+    return _host("CXX", "C++", ("c++", "g++", "clang++"))
+
+
+def _host(variable, language, commands):
+    chosen = os.environ.get(variable)
+    for command in [shlex.split(chosen)] if chosen else [[name] for name in commands]:
         if command and shutil.which(command[0]):
             return Compiler(tuple(command), _describe(tuple(command)))
     if chosen:
-        raise RuntimeError(f"$CC is {chosen!r}, which is not a program on this machine; unset it.")
+        raise RuntimeError(
+            f"${variable} is {chosen!r}, which is not a program on this machine; unset it."
+        )
     if _has_zig():
-        return Compiler(_zig(), _describe_zig())
+        driver = "cc" if language == "C" else "c++"
+        return Compiler((*_zig()[:-1], driver), _describe_zig())
     raise RuntimeError(
-        "There is no C compiler here: install gcc or clang, "
+        f"There is no {language} compiler here: install gcc or clang, "
         'or `pip install "scalpel_tf[board]"`, which brings one.'
     )
 
@@ -84,14 +101,43 @@ def arm(target: str, compiler: str | None = None) -> Compiler:
 
 
 def compile_c(compiler: Compiler, arguments: Iterable[str | Path], out: Path) -> Path:
-    """Compile into the file `out`, which appears only on success; returns it.
+    """Compile C99 into the file `out`, which appears only on success; returns it.
 
     RuntimeError with the compiler's first error lines.
     """
+    return _compile(compiler, [*C_FLAGS, *arguments], out)
+
+
+def compile_cxx(compiler: Compiler, arguments: Iterable[str | Path], out: Path) -> Path:
+    """`compile_c` for C++17."""
+    return _compile(compiler, [*CXX_FLAGS, *arguments], out)
+
+
+def link_cxx(
+    compiler: Compiler, arguments: list, files: Iterable[Path], link: list, out: Path
+) -> Path:
+    """`compile_cxx` of each of the files, at the same time, and then of the objects into `out`.
+
+    arguments: for every compilation.  link: for the last one, after the objects.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+
+        def compile_one(numbered):
+            number, file = numbered
+            product = Path(scratch) / str(number) / f"{file.name}.o"
+            return compile_cxx(compiler, [*arguments, "-c", file], product)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, enumerate(files)))
+        return compile_cxx(compiler, [*arguments, *objects, *link], out)
+
+
+def _compile(compiler, arguments, out):
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         product = Path(scratch) / out.name
-        command = [*compiler.command, *WARNINGS, *map(str, arguments), "-o", str(product)]
+        command = [*compiler.command, *map(str, arguments), "-o", str(product)]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if result.returncode:
             raise RuntimeError(
