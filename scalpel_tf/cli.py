@@ -1,4 +1,4 @@
-"""scalpel-tf: demo | prune | export | run | targets. Exit code 0 only on success."""
+"""scalpel-tf: demo | prune | export | run | build | targets. Exit code 0 only on success."""
 
 import sys
 from pathlib import Path
@@ -158,6 +158,16 @@ def _run_arguments(command):
     command.add_argument("--outputs", type=Path, help=".npy to write the first output to")
 
 
+def build(options):
+    """Compile the C++ ops for the TensorFlow that is installed."""
+    from scalpel_tf.deploy import op_library
+
+    library = op_library.build()
+    isas = op_library.load().kernels.isas()
+    print(f"{library}, with kernels for {', '.join(isas)}")
+    return {"library": str(library), "isas": isas}
+
+
 def targets(options):
     """List the targets, their boards, and where these facts are from."""
     rows = [["target", "parallelism", "group", "boards (flash, RAM in KiB)"]]
@@ -207,6 +217,7 @@ COMMANDS = {
     "prune": (prune, _prune_arguments),
     "export": (export, _export_arguments),
     "run": (run, _run_arguments),
+    "build": (build, lambda command: None),
     "targets": (targets, lambda command: None),
 }
 
