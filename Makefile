@@ -1,18 +1,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TF_VERSIONS ?= python3.11=2.21.0 python3.10=2.16.2 python3.12=2.19.1
+BAZEL_STUBS = rules_cc rules_java remote_coverage_tools
 C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test lint format accuracy benchmark clean
+.PHONY: demo test lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.ops
 	$(BIN)/scalpel-tf demo --out out/demo
 
-test: lint
+test: lint $(VENV)/.ops
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.test
@@ -29,15 +31,42 @@ format: $(VENV)/.test
 accuracy: $(VENV)/.test
 	$(BIN)/python benchmarks/lenet_300_100.py --json out/lenet_300_100.json
 
-# Cycles, instructions and bytes on the virtual Cortex-M4, beside the dense kernels.
-benchmark: $(VENV)/.test
+# Cycles, instructions and bytes on the virtual Cortex-M4, beside the dense kernels; seconds of the
+# sparse kernels on this CPU, beside every library that is installed.
+benchmark: $(VENV)/.test $(VENV)/.benchmark
 	$(BIN)/python benchmarks/cortex_m.py --network lenet-300-100 --json out/cortex_m.json
+	$(BIN)/python benchmarks/cpu_kernels.py --json out/cpu_kernels.json --plots docs
 
-$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.py
+# The layers of real networks on this CPU, beside those of other runtimes; takes long.
+benchmark_cpu: $(VENV)/.benchmark
+	$(BIN)/python benchmarks/cpu_layers.py --json out/cpu_layers.json
+
+# Malformed calls of the C++ ops under the sanitizers.
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz_ops.py --cases 50000
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.benchmark: $(VENV)/.%: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
 
+# One library of the C++ ops under several TensorFlows, each in a virtual environment of its own.
+tf_versions:
+	$(PYTHON) tests/tf_versions.py --venvs out/tf_versions $(TF_VERSIONS)
+
+# The library as BUILD makes it, and the C++ tests; offline, by Debian's bazel-bootstrap.
+bazel: $(VENV)/.test
+	PYTHON_BIN_PATH=$(CURDIR)/$(BIN)/python bazel --output_user_root=$(CURDIR)/out/bazel test \
+	  $(foreach stub,$(BAZEL_STUBS),--override_repository=$(stub)=$(CURDIR)/bazel/stubs/$(stub)) \
+	  --symlink_prefix=out/bazel- --nosandbox_debug --test_output=errors \
+	  //:scalpel_tf_ops //:kernels_test //:check_test
+	SCALPEL_TF_PY_OPS=1 $(BIN)/python bazel/load.py out/bazel-bin/libscalpel_tf_ops.so
+
+# The C++ ops, which the package falls back from to plain TensorFlow where they are missing.
+$(VENV)/.ops: $(wildcard custom_ops/*.cc custom_ops/*.h) | $(VENV)/.demo
+	$(BIN)/scalpel-tf build
+	touch $@
+
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf scalpel_tf/lib $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache
 	find scalpel_tf tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,8 @@ DEMO = [
     'tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"',
 ]
 REPORT = ["matplotlib"]
+# What benchmarks/cpu_*.py compare with; what is missing is left out.
+BENCHMARK = [*REPORT, "mkl", "onnx", "onnxruntime", "scipy", "threadpoolctl"]
 TEST = [
     *DEMO,
     *REPORT,
@@ -35,12 +37,19 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: C",
+        "Programming Language :: C++",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Software Development :: Embedded Systems",
     ],
-    packages=find_packages(include=["scalpel_tf", "scalpel_tf.*"]),
-    package_data={"scalpel_tf.deploy": ["runtime/*", "firmware/*", "firmware/*/*", "board_hook.c"]},
+    packages=[*find_packages(include=["scalpel_tf", "scalpel_tf.*"]), "scalpel_tf.custom_ops"],
+    # The C++ ops go along as sources: `scalpel-tf build` compiles them where they are installed.
+    package_dir={"scalpel_tf.custom_ops": "custom_ops"},
+    package_data={
+        "scalpel_tf.deploy": ["runtime/*", "firmware/*", "firmware/*/*", "board_hook.c"],
+        "scalpel_tf.custom_ops": ["*.cc", "*.h"],
+    },
+    exclude_package_data={"scalpel_tf.custom_ops": ["*_test.cc", "*_main.cc"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.16,<2.22",
@@ -51,6 +60,12 @@ setup(
         "flatbuffers",
         "ai-edge-litert",
     ],
-    extras_require={"board": BOARD, "demo": DEMO, "report": REPORT, "test": TEST},
+    extras_require={
+        "board": BOARD,
+        "demo": DEMO,
+        "report": REPORT,
+        "benchmark": BENCHMARK,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["scalpel-tf = scalpel_tf.cli:main"]},
 )

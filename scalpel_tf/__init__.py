@@ -6,6 +6,8 @@ Yu et al., Scalpel: Customizing DNN Pruning to the Underlying Hardware Paralleli
 from scalpel_tf import zoo
 from scalpel_tf.core import schedules, targets
 from scalpel_tf.deploy.export import export, run
+from scalpel_tf.deploy.sparse_layers import GroupedCSRConv2D, GroupedCSRDense
+from scalpel_tf.deploy.sparsify import densify, sparsify
 from scalpel_tf.train import callbacks
 from scalpel_tf.train.layers import PruneWrapper
 from scalpel_tf.train.wrap import prune, strip
@@ -13,12 +15,16 @@ from scalpel_tf.train.wrap import prune, strip
 __version__ = "0.1.0"
 
 __all__ = [
+    "GroupedCSRConv2D",
+    "GroupedCSRDense",
     "PruneWrapper",
     "callbacks",
+    "densify",
     "export",
     "prune",
     "run",
     "schedules",
+    "sparsify",
     "strip",
     "targets",
     "zoo",

@@ -1,11 +1,17 @@
-"""From a plain Keras model or any int8 `.tflite` to a C project that runs; never sees a mask.
+"""From a plain Keras model or any int8 `.tflite` to code that runs it; never sees a mask.
 
 tflite.py        reads a flatbuffer into a `Model` and refuses what is damaged
 int8.py          refuses what is not fully int8, or whose shapes and scales disagree
 convert.py       Keras -> int8 bytes, and the TFLite reference kernels that exports must equal
 quantization.py  real scales -> the integers that the C kernels multiply and shift by
 export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
-host.py          builds a project for this machine
+host.py          builds a project, or a program with the kernels of custom_ops, for this machine
 board.py         builds a project for a Cortex-M and runs it on the virtual board
 runtime/         the C kernels: C99, no allocation, no globals
+sparsify.py      Keras -> Keras: the layers that gain become sparse ones, and back
+sparse_layers.py those layers
+ops.py           the products that they call: TensorFlow ops in C++, differentiable
+py_ops.py        the same products in plain TensorFlow, where the C++ ops are not built
+op_library.py    builds, finds and loads the library of the C++ ops
+kernels.py       the C++ kernels of custom_ops without TensorFlow, called with numpy arrays
 """
