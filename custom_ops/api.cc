@@ -18,6 +18,7 @@ std::vector<Kernels> &AllKernels() {
 namespace {
 
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kCacheLine = 16;        // floats
 constexpr int64_t kFewRows = 32;          // packing a panel pays from about that many
 constexpr int64_t kManyGroups = 1 << 15;  // waking a thread to look through fewer does not pay
 constexpr int64_t kManyRows = 512;        // their sums fit the second-level cache
@@ -108,9 +109,23 @@ Range RowsOf(const scalpel_gcsr &w, int64_t parts, int64_t part) {
 
 int64_t Tasks(int threads) { return threads == 1 ? 1 : kTasksPerThread * threads; }
 
-int MultiplyByRows(const Kernels &kernels, const Product &product) {
+int MultiplyByRows(const Kernels &kernels, Product product) {
   const int threads = Threads();
   const int64_t parts = std::min(Tasks(threads), product.w.rows);
+  // Samples that lie a power of two apart would share the same few lines of a cache.
+  Memory samples;
+  if (product.n > 1 && kernels.panel && product.x_stride % kCacheLine == 0) {
+    product.x_stride += kCacheLine;
+    size_t bytes = product.n * product.x_stride * sizeof(float);
+    samples = Scratch(&bytes, 1);
+    if (!samples) return SCALPEL_OUT_OF_MEMORY;
+    float *to = reinterpret_cast<float *>(samples.get());
+    for (int64_t sample = 0; sample < product.n; ++sample) {
+      const float *from = product.x + sample * product.w.cols;
+      std::copy(from, from + product.w.cols, to + sample * product.x_stride);
+    }
+    product.x = to;
+  }
   ParallelFor(threads, parts,
               [&](int64_t part, int) { kernels.rows(product, RowsOf(product.w, parts, part)); });
   return SCALPEL_OK;
@@ -205,12 +220,12 @@ using scalpel::Layout;
 
 int scalpel_gcsr_matmul(const scalpel_gcsr *w, int64_t n, const float *x, const float *bias,
                         int activation, float *y) {
-  return scalpel::Multiply({*w, Layout::kSamples, {}, n, x, bias, activation, y, {}});
+  return scalpel::Multiply({*w, Layout::kSamples, {}, n, x, w->cols, bias, activation, y, {}});
 }
 
 int scalpel_gcsr_matmul_columns(const scalpel_gcsr *w, int64_t n, const float *x, const float *bias,
                                 int activation, float *y) {
-  return scalpel::Multiply({*w, Layout::kColumns, {}, n, x, bias, activation, y, {}});
+  return scalpel::Multiply({*w, Layout::kColumns, {}, n, x, w->cols, bias, activation, y, {}});
 }
 
 int scalpel_gcsr_conv2d(const scalpel_gcsr *w, const scalpel_conv2d *conv, const float *x,
@@ -221,7 +236,7 @@ int scalpel_gcsr_conv2d(const scalpel_gcsr *w, const scalpel_conv2d *conv, const
                            conv->out_width == conv->in_width && conv->stride_height == 1 &&
                            conv->stride_width == 1 && !conv->pad_top && !conv->pad_left;
   if (every_pixel) return scalpel_gcsr_matmul(w, pixels, x, bias, activation, y);
-  return scalpel::Multiply({*w, Layout::kImages, *conv, pixels, x, bias, activation, y, {}});
+  return scalpel::Multiply({*w, Layout::kImages, *conv, pixels, x, 0, bias, activation, y, {}});
 }
 
 int scalpel_gcsr_matmul_grad_inputs(const scalpel_gcsr *w, int64_t n, const float *dy, float *dx) {

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "gcsr_pack.h"
+#include "gcsr_store.h"
 #include "kernels.h"
 #include "matrix.h"
 
@@ -31,60 +32,68 @@ SCALPEL_INLINE void AddRow(typename Simd::V values, const float *x,
                            typename Simd::V (&sums)[kVectors]) {
   const auto value = Simd::template Splat<kIndex>(values);
   x += kIndex * kVectors * Simd::kLanes;
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int v = 0; v < kVectors; ++v) {
     sums[v] = Simd::MultiplyAdd(value, Simd::Load(x + v * Simd::kLanes), sums[v]);
   }
 }
 
 // sums += a group's values times its rows of the panel.
-template <typename Simd, int kWidth, int kVectors>
+template <typename Simd, int kWidth, int kChains, int kVectors>
 SCALPEL_INLINE void AddGroup(const float *values, const float *x,
-                             typename Simd::V (&sums)[kVectors]) {
+                             typename Simd::V (&sums)[kChains][kVectors]) {
   if constexpr (kWidth == 2) {
     const auto two = Simd::LoadTwo(values);
-    AddRow<Simd, 0>(two, x, sums);
-    AddRow<Simd, 1>(two, x, sums);
+    AddRow<Simd, 0>(two, x, sums[0]);
+    AddRow<Simd, 1>(two, x, sums[1 % kChains]);
   } else {
 #pragma GCC unroll 4
     for (int i = 0; i < kWidth; i += 4) {
       const auto four = Simd::LoadFour(values + i);
       const float *from = x + i * kVectors * Simd::kLanes;
-      AddRow<Simd, 0>(four, from, sums);
-      AddRow<Simd, 1>(four, from, sums);
-      AddRow<Simd, 2>(four, from, sums);
-      AddRow<Simd, 3>(four, from, sums);
+      AddRow<Simd, 0>(four, from, sums[0]);
+      AddRow<Simd, 1>(four, from, sums[1 % kChains]);
+      AddRow<Simd, 2>(four, from, sums[2 % kChains]);
+      AddRow<Simd, 3>(four, from, sums[3 % kChains]);
     }
   }
 }
 
 // sums += groups [group, group + count), whose values these are, times their rows of the panel.
-template <typename Simd, int kWidth, int kVectors>
+template <typename Simd, int kWidth, int kChains, int kVectors>
 SCALPEL_INLINE void AddGroups(const scalpel_gcsr &w, int64_t group, int64_t count,
                               const float *values, const float *panel,
-                              typename Simd::V (&sums)[kVectors]) {
+                              typename Simd::V (&sums)[kChains][kVectors]) {
   for (int64_t i = 0; i < count; ++i) {
     const float *x = panel + Column(w, group + i) * (kVectors * Simd::kLanes);
     AddGroup<Simd, kWidth>(values + i * kWidth, x, sums);
   }
 }
 
-// Rows of x that will be packed next, to be asked for while rows of W are multiplied.
+// Floats that stay in the last-level cache from one call to the next: asking for them is lost time.
+constexpr int64_t kNear = 3 << 19;
+
+// Memory that will be needed next, to be asked for while rows of W are multiplied: it lies in
+// pieces, so that hardware does not see what comes. Float is const where it will only be read.
+template <typename Float>
 struct Ahead {
-  const float *from = nullptr;
-  int64_t distance = 0, columns = 0, rows = 0;
-  int64_t next = 0;
+  Float *from;
+  int64_t distance, columns, rows;
+  int64_t next;
 
   // Asks for as many as belong to the first `done` of `all` rows of W.
   SCALPEL_INLINE void Prefetch(int64_t done, int64_t all) {
     for (; next * all < rows * done; ++next) {
       const char *bytes = reinterpret_cast<const char *>(from + next * distance);
       for (int64_t i = 0; i < columns * 4 + 60; i += 64) {
-        __builtin_prefetch(bytes + i, /*write=*/0, /*locality=*/2);
+        __builtin_prefetch(bytes + i, /*write=*/!std::is_const_v<Float>, /*locality=*/2);
       }
     }
   }
 };
+
+// A row's groups of a block lie far from the next row's: hardware does not see what comes.
+constexpr int64_t kRowsAhead = 4;
 
 // Adds the groups that start in a block to the sums of their rows: for row r, groups begin[r] up to
 // end[r]. `panel` is where row 0 of X would be if all of it were packed as the block is.
@@ -96,16 +105,22 @@ SCALPEL_TARGET void MultiplyBlock(const scalpel_gcsr &w, bool first, const float
   const char *columns = static_cast<const char *>(w.columns);
   for (int64_t row = rows.begin; row < rows.end; ++row, sums += kVectors * kLanes) {
     const int64_t count = end[row] - begin[row];
-    if (row + 1 < rows.end) {  // its groups lie far from this row's
-      __builtin_prefetch(columns + int64_t{begin[row + 1]} * w.column_bytes);
-      const char *next = reinterpret_cast<const char *>(values + int64_t{begin[row + 1]} * kWidth);
-      const int64_t bytes = int64_t{end[row + 1] - begin[row + 1]} * kWidth * sizeof(T);
+    const int64_t later = row + kRowsAhead;
+    if (later < w.rows) {
+      __builtin_prefetch(columns + int64_t{begin[later]} * w.column_bytes);
+      const char *next = reinterpret_cast<const char *>(values + int64_t{begin[later]} * kWidth);
+      const int64_t bytes = int64_t{end[later] - begin[later]} * kWidth * sizeof(T);
       for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(next + i);
     }
     if (count == 0 && !first) continue;
-    typename Simd::V sum[kVectors];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) sum[v] = Simd::Zero();
+    // Few vectors of columns alone would wait for each other's latency.
+    constexpr int kChains = std::clamp(8 / kVectors, 1, 4);
+    typename Simd::V sum[kChains][kVectors];
+#pragma GCC unroll 4
+    for (int chain = 0; chain < kChains; ++chain) {
+#pragma GCC unroll 24
+      for (int v = 0; v < kVectors; ++v) sum[chain][v] = Simd::Zero();
+    }
     if constexpr (std::is_same_v<T, float>) {
       AddGroups<Simd, kWidth>(w, begin[row], count, values + int64_t{begin[row]} * kWidth, panel,
                               sum);
@@ -118,76 +133,14 @@ SCALPEL_TARGET void MultiplyBlock(const scalpel_gcsr &w, bool first, const float
         AddGroups<Simd, kWidth>(w, group, some, buffer, panel, sum);
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 24
     for (int v = 0; v < kVectors; ++v) {
-      if (!first) sum[v] = Simd::Add(sum[v], Simd::Load(sums + v * kLanes));
-      Simd::Store(sums + v * kLanes, sum[v]);
-    }
-  }
-}
-
-// bias + scale * sum, clamped.
-template <typename Simd>
-SCALPEL_INLINE typename Simd::V FinishVector(typename Simd::V sum, float scale, float bias,
-                                             int activation) {
-  auto y = Simd::MultiplyAdd(sum, Simd::Set(scale), Simd::Set(bias));
-  if (activation != SCALPEL_LINEAR) y = Simd::Max(y, Simd::Zero());
-  if (activation == SCALPEL_RELU6) y = Simd::Min(y, Simd::Set(6.0f));
-  return y;
-}
-
-// Writes the sums of a panel to y (rows, n).
-template <typename Simd>
-SCALPEL_TARGET void StoreRows(const Product &a, Range columns, Range rows, int64_t stride,
-                              const float *sums) {
-  const int64_t count = columns.end - columns.begin;
-  for (int64_t row = rows.begin; row < rows.end; ++row, sums += stride) {
-    const float scale = Scale(a.w, row), bias = a.bias ? a.bias[row] : 0;
-    float *y = a.y + row * a.n + columns.begin;
-    for (int64_t c = 0; c < count; c += Simd::kLanes) {
-      const auto value = FinishVector<Simd>(Simd::Load(sums + c), scale, bias, a.activation);
-      if (c + Simd::kLanes <= count) {
-        Simd::Store(y + c, value);
-      } else {
-        Simd::StoreSome(y + c, value, count - c);
+#pragma GCC unroll 4
+      for (int chain = 1; chain < kChains; ++chain) {
+        sum[0][v] = Simd::Add(sum[0][v], sum[chain][v]);
       }
-    }
-  }
-}
-
-// Writes the sums of a panel to y (n, rows), for a cache line of columns after another.
-template <typename Simd>
-SCALPEL_TARGET void StoreColumns(const Product &a, Range columns, Range rows, int64_t stride,
-                                 const float *sums) {
-  constexpr int kLanes = Simd::kLanes;
-  constexpr int64_t kLine = 16;
-  for (int64_t line = columns.begin; line < columns.end; line += kLine) {
-    const int64_t end = std::min(line + kLine, columns.end);
-    const float *from = sums + line - columns.begin;
-    for (int64_t row = rows.begin; row < rows.end; row += kLanes, from += kLanes * stride) {
-      const int64_t real = std::min<int64_t>(rows.end - row, kLanes);
-      float scales[kLanes] = {}, biases[kLanes] = {};
-      for (int r = 0; r < real; ++r) {
-        scales[r] = Scale(a.w, row + r);
-        biases[r] = a.bias ? a.bias[row + r] : 0;
-      }
-      for (int64_t column = line; column < end; column += kLanes) {
-        typename Simd::V block[kLanes];
-        for (int r = 0; r < kLanes; ++r) {
-          block[r] = r < real ? Simd::Load(from + r * stride + column - line) : Simd::Zero();
-          block[r] = FinishVector<Simd>(block[r], scales[r], biases[r], a.activation);
-        }
-        Simd::Transpose(block);
-        const int64_t count = std::min<int64_t>(end - column, kLanes);
-        float *y = a.y + column * a.w.rows + row;
-        for (int64_t c = 0; c < count; ++c, y += a.w.rows) {
-          if (real == kLanes) {
-            Simd::Store(y, block[c]);
-          } else {
-            Simd::StoreSome(y, block[c], real);
-          }
-        }
-      }
+      if (!first) sum[0][v] = Simd::Add(sum[0][v], Simd::Load(sums + v * kLanes));
+      Simd::Store(sums + v * kLanes, sum[0][v]);
     }
   }
 }
@@ -212,35 +165,42 @@ SCALPEL_TARGET void PanelOf(const Product &a, Range columns, Range rows, char *s
     const int64_t begin = block * a.blocks.size;
     const int64_t own_end = block + 1 == a.blocks.count ? w.cols : begin + a.blocks.size;
     const int64_t end = std::min(own_end + a.blocks.overlap, w.cols);
-    Ahead ahead;
+    Ahead<const float> x_ahead = {};
+    const bool last = own_end == w.cols;
+    const int64_t next_begin = last ? 0 : own_end;
+    const int64_t next_rows = std::min(a.blocks.size, w.cols - next_begin);
+    const int64_t next_column = last ? columns.end : columns.begin;
+    const int64_t next_columns = std::min(count, a.n - next_column);
     switch (a.layout) {
       case Layout::kSamples:
         PackStrided<Pack>(a.x + columns.begin * w.cols + begin, w.cols, count, end - begin, kStride,
                           panel);
+        if (a.n * w.cols > kNear) {
+          x_ahead = {a.x + next_column * w.cols + next_begin, w.cols, next_rows, next_columns, 0};
+        }
         break;
       case Layout::kColumns:
         PackRows<Pack>(a.x + begin * a.n + columns.begin, a.n, count, end - begin, kStride, panel);
-        // Rows of x lie so far apart that hardware does not see what comes next.
-        if (own_end < w.cols) {
-          ahead = {a.x + own_end * a.n + columns.begin, a.n, count,
-                   std::min(a.blocks.size, w.cols - own_end)};
-        } else if (columns.end < a.n) {
-          ahead = {a.x + columns.end, a.n, std::min(count, a.n - columns.end),
-                   std::min(a.blocks.size, w.cols)};
-        }
+        x_ahead = {a.x + next_begin * a.n + next_column, a.n, next_columns, next_rows, 0};
         break;
       case Layout::kImages:
         PackPixels<Pack>(*pixels, a.x, begin, end, kStride, panel);
         break;
+    }
+    Ahead<float> y_ahead = {};
+    if (last && a.layout != Layout::kColumns && a.n * w.rows > kNear) {
+      y_ahead = {a.y + next_column * w.rows + rows.begin, w.rows, rows.end - rows.begin,
+                 next_columns, 0};
     }
     // Some rows at a time: when they are done for good, their sums are still near.
     const uint32_t *cuts = a.blocks.cuts + block * w.rows;
     for (int64_t row = rows.begin; row < rows.end; row += kRowsAtOnce) {
       const Range some = {row, std::min(row + kRowsAtOnce, rows.end)};
       float *own = sums + (row - rows.begin) * kStride;
-      ahead.Prefetch(some.end - rows.begin, rows.end - rows.begin);
+      x_ahead.Prefetch(some.end - rows.begin, rows.end - rows.begin);
+      y_ahead.Prefetch(some.end - rows.begin, rows.end - rows.begin);
       multiply(w, block == 0, panel - begin * kStride, some, cuts, cuts + w.rows, own);
-      if (own_end == w.cols) {
+      if (last) {
         if (a.layout == Layout::kColumns) {
           StoreRows<Pack>(a, columns, some, kStride, own);
         } else {

@@ -87,15 +87,15 @@ template <typename Simd, int kWidth, int kSamples, int kChains, typename T, type
 SCALPEL_TARGET void RowsOf(const Product &a, const T *values, const C *columns, int64_t row,
                            int64_t first) {
   const int64_t begin = a.w.offsets[row], groups = a.w.offsets[row + 1] - begin;
-  const float *x = a.x + first * a.w.cols;
+  const float *x = a.x + first * a.x_stride;
   float sums[kSamples];
   int64_t group = RowSums<Simd, kWidth, kSamples, kChains>(values + begin * kWidth, columns + begin,
-                                                           groups, x, a.w.cols, sums);
+                                                           groups, x, a.x_stride, sums);
   for (; group < groups; ++group) {
     for (int lane = 0; lane < kWidth; ++lane) {
       const float value = Value(a.w, begin + group, lane);
       const float *from = x + columns[begin + group] + lane;
-      for (int s = 0; s < kSamples; ++s) sums[s] += value * from[s * a.w.cols];
+      for (int s = 0; s < kSamples; ++s) sums[s] += value * from[s * a.x_stride];
     }
   }
   const float scale = Scale(a.w, row), bias = a.bias ? a.bias[row] : 0;

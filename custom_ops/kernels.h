@@ -32,6 +32,7 @@ struct Product {
   scalpel_conv2d conv;  // kImages only
   int64_t n;
   const float *x;
+  int64_t x_stride;   // floats from one sample to the next, for Kernels::rows of kSamples
   const float *bias;  // may be null
   int activation;
   float *y;
@@ -80,7 +81,7 @@ struct AddKernels {
 };
 
 // Up to this many samples a product is limited by reading the weights, and goes by rows.
-constexpr int64_t kNarrow = 16;
+constexpr int64_t kNarrow = 8;
 // Columns of W that one task of grad_values owns.
 constexpr int64_t kBlock = 96;
 // A panel has at most this many columns; as many floats are packed at a time, in at most so many
