@@ -31,10 +31,10 @@ def test_smaller_values_save_memory_traffic(value_type, most):
     assert sparse < most * relative(4096, 4096, 1, 0.5)
 
 
-def test_many_columns_break_even_above_85_percent():
-    """Figure 14 of the paper: 128 x 1200 by 1200 x 729."""
-    assert relative(128, 1200, 729, 0.85) < 1 < relative(128, 1200, 729, 1.0)
-    assert relative(128, 1200, 729, 0.0) == pytest.approx(0.08, abs=0.02)
+def test_many_columns_break_even_where_the_measured_layers_do():
+    """128 x 1200 by 1200 x 729; benchmarks/results holds what the rates were fitted to."""
+    assert relative(128, 1200, 729, 0.5) < 1 < relative(128, 1200, 729, 0.8)
+    assert 0.02 < relative(128, 1200, 729, 0.0) < 0.1
 
 
 def test_a_tiny_layer_is_not_worth_a_slower_call():
