@@ -8,14 +8,22 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
+.PHONY: demo test surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
 	$(BIN)/scalpel-tf demo --out out/demo
 
 test: lint $(VENV)/.ops
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# Surgery on every network of keras.applications, three seeds each; takes hours.
+surgery: $(VENV)/.test
+	$(BIN)/python -m pytest -v tests/train/test_surgery.py
+
+# Test errors of the committed node-pruned networks; needs all of MNIST and CIFAR-10.
+node_pruning: $(VENV)/.test
+	$(BIN)/python benchmarks/paper/node_pruning.py --evaluate --json out/node_pruning.json
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

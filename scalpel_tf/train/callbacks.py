@@ -1,13 +1,24 @@
 """Who decides when: masks and dropout rates follow the optimizer's steps."""
 
-import math
 import warnings
 
 import keras
 
 from scalpel_tf.core.schedules import Constant, as_schedule
-from scalpel_tf.models import check_backend, walk
-from scalpel_tf.train.layers import PruneWrapper, find_wrappers
+from scalpel_tf.models import check_backend
+from scalpel_tf.train.dropout import AdjustDropout, adjusted_rate, adjusted_rates
+from scalpel_tf.train.layers import find_wrappers
+from scalpel_tf.train.mask_callbacks import TrainMasks
+
+__all__ = [
+    "AdjustDropout",
+    "Prune",
+    "TrainMasks",
+    "adjusted_rate",
+    "adjusted_rates",
+    "sparsity",
+    "update_masks",
+]
 
 
 def sparsity(model) -> float:
@@ -109,65 +120,5 @@ class Prune(keras.callbacks.Callback):
         return f"the highest ratio so far, {ratio:.3g}, is less than one group of any layer"
 
 
-class AdjustDropout(keras.callbacks.Callback):
-    """Lowers dropout where pruning has lowered capacity (Han et al., NIPS 2015, section 3.2).
-
-    A Dropout fed by a wrapped layer, through layers without kernels, gets at every epoch's begin
-    rate = original * sqrt(kept weights / all weights of that layer). The rate is part of the traced
-    training step, which is traced anew when a rate has changed. Original rates return at train end.
-    Put it after `Prune`. Warns once where no Dropout is fed by a wrapped layer.
-    """
-
-    def on_train_begin(self, logs=None):
-        check_backend()
-        dropouts = [
-            layer for _, layer in walk(self.model) if isinstance(layer, keras.layers.Dropout)
-        ]
-        self._fed = [
-            (dropout, dropout.rate, wrapper)
-            for dropout in dropouts
-            if (wrapper := _feeder(dropout)) is not None
-        ]
-        if not self._fed:
-            warnings.warn(
-                f"AdjustDropout has nothing to adjust: of the {len(dropouts)} Dropout layers of "
-                f"{self.model.name!r} none is fed by a PruneWrapper.",
-                stacklevel=2,
-            )
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._set_rates([adjusted_rate(rate, *wrapper.count()) for _, rate, wrapper in self._fed])
-
-    def on_train_end(self, logs=None):
-        self._set_rates([rate for _, rate, _ in self._fed])
-
-    def _set_rates(self, rates):
-        if rates != [dropout.rate for dropout, _, _ in self._fed]:
-            for (dropout, _, _), rate in zip(self._fed, rates, strict=True):
-                dropout.rate = rate
-            self.model.make_train_function(force=True)
-
-
-def adjusted_rate(rate: float, kept: int, total: int) -> float:
-    """The dropout rate after pruning to `kept` of `total` connections (Scalpel, section 4.1)."""
-    return rate * math.sqrt(kept / total)
-
-
 def _final_ratio(wrapper, schedule):
     return schedule.final_ratio if wrapper.ratio is None else wrapper.ratio
-
-
-def _feeder(layer):
-    """The PruneWrapper whose output reaches `layer` through layers without kernels, or None."""
-    tensors = layer._inbound_nodes[-1].input_tensors
-    while len(tensors) == 1:
-        operation, node_index, tensor_index = tensors[0]._keras_history
-        if isinstance(operation, PruneWrapper):
-            return operation
-        if isinstance(operation, keras.Model):
-            tensors = [operation.outputs[tensor_index]]
-        elif any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ())):
-            return None
-        else:
-            tensors = operation._inbound_nodes[node_index].input_tensors
-    return None

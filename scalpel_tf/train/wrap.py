@@ -1,8 +1,6 @@
 """prune: a model in, its wrapped copy and a report out. strip: the way back."""
 
 import math
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,8 +10,7 @@ from scalpel_tf.core.selection import check_ratio
 from scalpel_tf.core.targets import find_target
 from scalpel_tf.models import check_model, copy_model, same_layer, same_weights, walk
 from scalpel_tf.train.layers import PruneWrapper, find_wrappers, kernels, refusal
-
-Selector = str | type | Callable
+from scalpel_tf.train.selectors import Selector, selectors, selects
 
 
 class Wrapped(NamedTuple):
@@ -86,15 +83,15 @@ def prune(
     by_target = width is None
     width = _group_width(target) if by_target else width
     why_skipped = _decider(
-        included=None if layers is None else _selectors(model, "layers", layers),
-        excluded=_selectors(model, "skip", skip),
+        included=None if layers is None else selectors(model, "layers", layers),
+        excluded=selectors(model, "skip", skip),
     )
     ratios = _ratios(ratio)
-    entries = _selectors(model, "ratio", ratios)
+    entries = selectors(model, "ratio", ratios)
 
     chosen, wrapped, skipped = {}, [], []
     for path, layer in walk(model):
-        entry = next((entry for entry in entries if _selects(entry, path, layer)), None)
+        entry = next((entry for entry in entries if selects(entry, path, layer)), None)
         reason = why_skipped(path, layer)
         if not reason and entry is None:
             reason = "`ratio` has no entry for it"
@@ -167,9 +164,9 @@ def _decider(included, excluded):
     def reason(path, layer):
         if isinstance(layer, PruneWrapper):
             return "it is wrapped already"
-        if included is not None and not any(_selects(s, path, layer) for s in included):
+        if included is not None and not any(selects(s, path, layer) for s in included):
             return "`layers` does not select it"
-        if any(_selects(s, path, layer) for s in excluded):
+        if any(selects(s, path, layer) for s in excluded):
             return "`skip` selects it"
         return refusal(layer)
 
@@ -187,35 +184,6 @@ def _ratios(ratio):
     if isinstance(ratio, dict):
         return {entry: check_ratio(value, repr(entry)) for entry, value in ratio.items()}
     return {keras.layers.Layer: None if ratio is None else check_ratio(ratio)}
-
-
-def _selectors(model, argument, selectors):
-    """The list of selectors; a name that selects no layer is a typing error, not a wish."""
-    if selectors is None:
-        return []
-    several = isinstance(selectors, (list, tuple, set, dict))
-    selectors = list(selectors) if several else [selectors]
-    for selector in selectors:
-        idle = not any(_selects(selector, path, layer) for path, layer in walk(model))
-        if idle and isinstance(selector, str):
-            names = ", ".join(path for path, _ in walk(model))
-            raise ValueError(
-                f"`{argument}` has {selector!r}, which selects no layer of {model.name!r}: {names}."
-            )
-    return selectors
-
-
-def _selects(selector, path, layer):
-    if isinstance(selector, str):
-        names = (path, layer.name)
-        return selector in names or any(re.fullmatch(selector, name) for name in names)
-    if isinstance(selector, type):
-        return isinstance(layer, selector)
-    if callable(selector):
-        return bool(selector(layer))
-    raise ValueError(
-        f"Select layers by name, path, regular expression, type or callable; got {selector!r}."
-    )
 
 
 def _unwrapped(layer):
