@@ -8,8 +8,13 @@ from scalpel_tf.core import schedules, targets
 from scalpel_tf.deploy.export import export, run
 from scalpel_tf.deploy.sparse_layers import GroupedCSRConv2D, GroupedCSRDense
 from scalpel_tf.deploy.sparsify import densify, sparsify
-from scalpel_tf.train import callbacks
+from scalpel_tf.train import callbacks, recipes, regularizers, rules
 from scalpel_tf.train.layers import PruneWrapper
+from scalpel_tf.train.mask_layer import MaskLayer
+from scalpel_tf.train.masks import add_masks
+from scalpel_tf.train.nodes import prune_nodes
+from scalpel_tf.train.recalibrate import recalibrate
+from scalpel_tf.train.surgery import shrink
 from scalpel_tf.train.wrap import prune, strip
 
 __version__ = "0.1.0"
@@ -17,13 +22,21 @@ __version__ = "0.1.0"
 __all__ = [
     "GroupedCSRConv2D",
     "GroupedCSRDense",
+    "MaskLayer",
     "PruneWrapper",
+    "add_masks",
     "callbacks",
     "densify",
     "export",
     "prune",
+    "prune_nodes",
+    "recalibrate",
+    "recipes",
+    "regularizers",
+    "rules",
     "run",
     "schedules",
+    "shrink",
     "sparsify",
     "strip",
     "targets",

