@@ -30,10 +30,10 @@ FAST = {
 # at random, but never all that are tied to one of them.
 WHOLE = {
     "nested_twice": {"stem": "silent", "block/in2": "silent"},
-    "depthwise": {"on_input": ""},
+    "depthwise": {"on_input": "no nodes that can be cut"},
     "shuffle_of_layers": {"one": "tied to one"},
     "shuffle_of_ops": {"one": "tied to one"},
-    "merges": {"spatial": "one"},
+    "merges": {"spatial": "spreads one channel over many"},
     "multi_head_attention": dict.fromkeys(("embed", "attention", "contract"), "LayerNormalization"),
     "group_normalization": {
         "one": "(GroupNormalization) takes a mean",
