@@ -1,0 +1,198 @@
+"""Trains, stores and rebuilds the narrow kin of the zoo's networks: chains of layers with kernels.
+
+A stored run is an .npz file: "<layer>.<weight>" are the arrays, whose shapes tell the widths, and
+"about" is JSON on how they were made.
+"""
+
+import json
+import math
+import platform
+import shutil
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import scalpel_tf as sc
+
+BATCH, MOMENTUM = 128, 0.9
+
+
+class Jitter(keras.layers.Layer):
+    """Training images shifted by up to `shift` pixels each way; half are mirrored if `flip`."""
+
+    def __init__(self, shift, flip, **kwargs):
+        super().__init__(**kwargs)
+        self.shift, self.flip = shift, flip
+        self.seeds = keras.random.SeedGenerator()
+
+    def call(self, images, training=None):
+        if not training:
+            return images
+        count, *size, _ = ops.shape(images)
+        if self.flip:
+            mirrored = keras.random.uniform((count, 1, 1, 1), seed=self.seeds) < 0.5
+            images = ops.where(mirrored, images[:, :, ::-1], images)
+        if self.shift:
+            margin = (self.shift, self.shift)
+            images = ops.pad(images, ((0, 0), margin, margin, (0, 0)))
+            for axis in (1, 2):
+                first = keras.random.randint((count, 1), 0, 2 * self.shift + 1, seed=self.seeds)
+                pixels = first + ops.arange(size[axis - 1])
+                images = tf.gather(images, pixels, axis=axis, batch_dims=1)
+        return images
+
+
+class Distillation(keras.losses.Loss):
+    """(1 - share) of the cross entropy plus `share` of that with the teacher's softened answer.
+
+    Targets are (n, 1 + classes): the label, then the teacher's logits (Hinton et al., 2015, with
+    the factor temperature^2).
+    """
+
+    def __init__(self, share, temperature):
+        super().__init__()
+        self.share, self.temperature = share, temperature
+
+    def call(self, targets, logits):
+        hard = ops.sparse_categorical_crossentropy(targets[:, 0], logits, from_logits=True)
+        soft = ops.categorical_crossentropy(
+            ops.softmax(targets[:, 1:] / self.temperature),
+            logits / self.temperature,
+            from_logits=True,
+        )
+        return (1 - self.share) * hard + self.share * self.temperature**2 * soft
+
+
+def fit(model, data, recipe, *callbacks, teacher=None, backup):
+    """Trains at recipe["rate"], along half a cosine to 0 unless recipe["constant"].
+
+    backup: a folder; a run that was killed goes on from its last whole epoch.
+    teacher: the network whose answers recipe["distillation"] mixes in; it sees each image once, as
+        it is, and mirrored where recipe has "flip".
+    """
+    steps = math.ceil(len(data.x_train) / BATCH)
+    for layer in chain(model):
+        layer.kernel.regularizer = keras.regularizers.L2(recipe["l2"])
+    trainee = keras.Sequential(
+        [
+            keras.Input(model.input_shape[1:]),
+            Jitter(recipe.get("shift", 0), recipe.get("flip", False)),
+            keras.layers.Dropout(recipe.get("input_dropout", 0.0)),
+            model,
+        ]
+    )
+    loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), data.y_train
+    if teacher is not None:
+        loss = Distillation(**recipe["distillation"])
+        targets = np.column_stack([data.y_train, answers(teacher, data.x_train, recipe)])
+    trainee.compile(
+        keras.optimizers.SGD(recipe["rate"], momentum=MOMENTUM, nesterov=True),
+        loss,
+        steps_per_execution=max(n for n in range(1, 17) if steps % n == 0),
+    )
+    if not recipe.get("constant"):
+        cosine = keras.optimizers.schedules.CosineDecay(recipe["rate"], recipe["epochs"])
+        rates = keras.callbacks.LearningRateScheduler(lambda epoch: float(cosine(epoch)))
+        callbacks = [*callbacks, rates]
+    trainee.fit(
+        data.x_train,
+        targets.astype(np.float32),
+        batch_size=BATCH,
+        epochs=recipe["epochs"],
+        callbacks=[*callbacks, keras.callbacks.BackupAndRestore(str(backup))],
+        verbose=2,
+    )
+
+
+def answers(teacher, images, recipe):
+    """The teacher's logits for the training images, (n, classes)."""
+    logits = teacher.predict(images, batch_size=1000, verbose=0)
+    if recipe.get("flip"):
+        mirrored = teacher.predict(images[:, :, ::-1], batch_size=1000, verbose=0)
+        logits = (logits + mirrored) / 2
+    return logits
+
+
+def chain(model):
+    """The layers with kernels, in the order of the data."""
+    return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+
+
+def sizes(model):
+    """Weights without biases of each layer of the chain."""
+    return [math.prod(layer.kernel.shape) for layer in chain(model)]
+
+
+def macs(model):
+    """Multiply-accumulates of each layer of the chain, for one image."""
+    positions = [math.prod(layer.output.shape[1:-1]) for layer in chain(model)]
+    return [size * n for size, n in zip(sizes(model), positions, strict=True)]
+
+
+def widths(model):
+    """Nodes of each hidden layer."""
+    return {layer.name: layer.kernel.shape[-1] for layer in chain(model)[:-1]}
+
+
+def build(network, nodes):
+    """The zoo's network with nodes[layer] in the place of its own widths; new weights."""
+
+    def narrow(layer):
+        config = layer.get_config()
+        key = "filters" if "filters" in config else "units"
+        return type(layer).from_config(
+            {**config, key: nodes[layer.name]} if layer.name in nodes else config
+        )
+
+    return keras.models.clone_model(getattr(sc.zoo.networks, network)(), clone_function=narrow)
+
+
+def save(model, path, backup, **about):
+    """Writes the weights and how they were made, whole or not at all; ends the run's `backup`."""
+    arrays = {
+        f"{layer.name}.{weight.name}": weight.numpy()
+        for layer in model.layers
+        for weight in layer.weights
+    }
+    about |= {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds"), **machine()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, about=json.dumps(about), **arrays)
+    temporary.replace(path)
+    shutil.rmtree(backup, ignore_errors=True)
+
+
+def load(path, network):
+    """(model, how it was made) of a stored run."""
+    if not path.exists():
+        raise SystemExit(f"{path.name} is missing in {path.parent}: make it with --train.")
+    with np.load(path, allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        arrays = {name: file[name] for name in file.files if name != "about"}
+    nodes = {
+        name.split(".")[0]: array.shape[-1] for name, array in arrays.items() if array.ndim > 1
+    }
+    model = build(network, nodes)
+    for layer in model.layers:
+        layer.set_weights([arrays[f"{layer.name}.{weight.name}"] for weight in layer.weights])
+    return model, about
+
+
+def machine():
+    """What the run ran on."""
+    packages = ("tensorflow", "keras", "numpy")
+    return {
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def error(model, images, labels):
+    """The percentage of the images that the model puts into a wrong class."""
+    logits = model.predict(images, batch_size=1000, verbose=0)
+    return 100 * float(np.mean(np.argmax(logits, -1) != labels))
