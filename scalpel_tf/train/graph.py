@@ -96,7 +96,7 @@ def _follow_call(network, call):
         value.consumers.append(call)
     for value in call.outputs:
         value.producer = call
-    if len(before) > 1 and (getattr(call.layer, "weights", ()) or _has_shape(call.layer)):
+    if len(before) > 1 and _has_own_channels(call.layer):
         _tie_calls(network, before[0], call)
     find_rule(call.layer).follow(network, call)
 
@@ -113,8 +113,11 @@ def _tie_calls(network, first, call):
                 network.tie(one, two)
 
 
-def _has_shape(layer):
-    return isinstance(layer, keras.layers.Reshape)
+def _has_own_channels(layer):
+    """Whether a layer has something for each channel; masks disappear, and name theirs by index."""
+    if isinstance(layer, MaskLayer):
+        return False
+    return bool(getattr(layer, "weights", ())) or isinstance(layer, keras.layers.Reshape)
 
 
 def is_cut(network: Network, cut: Iterable[int]):

@@ -7,6 +7,8 @@ from keras import layers
 
 from scalpel_tf.train import graph
 from scalpel_tf.train.graph import LayerCost, costs
+from scalpel_tf.train.mask_layer import MaskLayer
+from scalpel_tf.train.surgery import shrink
 
 
 def made(network, path):
@@ -81,3 +83,17 @@ def test_an_unknown_size_is_held():
 def test_what_is_no_built_model_is_refused(model):
     with pytest.raises(ValueError, match="takes a Keras model|is not built"):
         graph.read(model)
+
+
+def test_a_mask_at_two_places_ties_nothing():
+    """Tied masks may read values of different widths, each by an index of its own."""
+    x = keras.Input((4,))
+    mask = MaskLayer(3, name="mask")
+    one = mask(layers.Dense(3, name="one")(x))
+    two = mask(layers.Dense(6, name="two")(x), index=[0, 1, 2, 0, 1, 2])
+    y = layers.Concatenate()([one, two])
+    model = keras.Model(x, layers.Dense(2, name="out")(y))
+    assert len(graph.read(model).groups()) == 2
+    mask.alpha.assign([1.0, 0.0, 1.0])
+    small = shrink(model)
+    assert small.get_layer("one").units == 2 and small.get_layer("two").units == 4
