@@ -49,7 +49,7 @@ def test_activations_share_the_arena_and_reshapes_cost_nothing():
     layers = lower(network, M4)
     plan = plan_memory(network, layers)
     sizes = {t.index: int(np.prod(t.shape)) for t in network.tensors if t.data is None}
-    largest = max(sizes[entry.x] + sizes[entry.y] for entry in layers)
+    largest = max(sizes[entry.inputs[0]] + sizes[entry.y] for entry in layers)
     assert largest <= plan.arena < sum({entry.y: sizes[entry.y] for entry in layers}.values())
     (reshape,) = (op for op in network.operators if op.name == "RESHAPE")
     assert plan.tensors[reshape.inputs[0]] == plan.tensors[reshape.outputs[0]]

@@ -243,7 +243,7 @@ def library(tmp_path_factory):
         layer = plain_ops.LOWER[operator.name](model, operator, f"case_{number}")
         text += layer.constants
         text += f"void run_{number}(const void *x, void *y);\n"
-        text += f"void run_{number}(const void *x, void *y) {{ {layer.call('x', 'y', '0')} }}\n"
+        text += f"void run_{number}(const void *x, void *y) {{ {layer.call(['x'], 'y', '0')} }}\n"
     folder = tmp_path_factory.mktemp("ops")
     (folder / "cases.c").write_text(text)
     command = [compiler, *WARNINGS, "-O2", "-shared", "-fPIC", "-I", RUNTIME, "-o"]

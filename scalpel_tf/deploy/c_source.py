@@ -133,9 +133,9 @@ def _model_h(model, layers, plan, target):
 def _model_c(model, layers, plan):
     parts = [MODEL_C_HEAD]
     for index, layer in enumerate(layers):
-        x = _address(model.tensors[layer.x], plan.tensors[layer.x], "const ")
+        inputs = [_address(model.tensors[i], plan.tensors[i], "const ") for i in layer.inputs]
         y = _address(model.tensors[layer.y], plan.tensors[layer.y], "")
-        body = layer.call(x, y, f"arena + {plan.scratch[index]}").replace("\n", "\n  ")
+        body = layer.call(inputs, y, f"arena + {plan.scratch[index]}").replace("\n", "\n  ")
         parts.append(
             f"\n/* {comment_safe(layer.name)}: {layer.op} */\n{layer.constants}"
             f"static MODEL_NOINLINE void model_layer_{index}(uint8_t *arena) {{\n  {body}\n}}\n"

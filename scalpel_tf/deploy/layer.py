@@ -11,8 +11,10 @@ from scalpel_tf.deploy.tflite import Tensor
 class Layer:
     """A call of the runtime, and the constants that it needs.
 
-    x, y: tensor indices.  constants: definitions that go to flash.  call: (x, y, scratch), the C
-    expressions of three addresses -> statements.  scratch: bytes that the call works in.
+    inputs, y: tensor indices, of activations only.  constants: definitions that go to flash.
+    call: (inputs, y, scratch), the C expressions of addresses, one per input -> statements.
+    scratch: bytes that the call works in.
+    in_place: whether y may lie at the first input's address.
     bytes, bytes_dense: constants in flash, and what the dense format would take.
     density: kept fraction of the weights, in whole groups; None without weights.
     """
@@ -20,11 +22,12 @@ class Layer:
     name: str
     op: str
     kernel: str
-    x: int
+    inputs: tuple[int, ...]
     y: int
     constants: str
-    call: Callable[[str, str, str], str]
+    call: Callable[[list[str], str, str], str]
     scratch: int = 0
+    in_place: bool = False
     macs: int = 0
     bytes: int = 0
     bytes_dense: int = 0

@@ -59,7 +59,8 @@ def fully_connected(
     low, high = activation_range(operator.options["activation"], y.scale[0], zero_point)
     batches = math.prod(x.shape) // cols
 
-    def call(x, y, scratch):
+    def call(inputs, y, scratch):
+        (x,) = inputs
         if batches > 1:
             x, y = f"{x} + {cols} * b", f"{y} + {out} * b"
         widened = f"(int16_t *)({scratch})"
@@ -79,7 +80,7 @@ def fully_connected(
         name=layer_name(symbol, weights, y),
         op=operator.name,
         kernel=packed.kernel if fused else f"{packed.kernel}_s32",
-        x=x.index,
+        inputs=(x.index,),
         y=y.index,
         constants=_fully_connected_constants(symbol, packed, rows, out, cols, zero_point),
         call=call,

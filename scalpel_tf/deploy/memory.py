@@ -68,7 +68,7 @@ def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
     last = dict(first)
     for step, layer in enumerate(layers):
         first.setdefault(alias(layer.y), step)
-        last[alias(layer.x)] = last[alias(layer.y)] = step
+        last.update({alias(index): step for index in (*layer.inputs, layer.y)})
     last.update({alias(index): len(layers) for index in model.outputs})
     blocks = [Block(tensor_bytes(model.tensors[i]), first[i], last[i]) for i in first]
     blocks += [Block(layer.scratch, step, step) for step, layer in enumerate(layers)]

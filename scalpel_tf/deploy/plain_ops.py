@@ -53,10 +53,10 @@ def conv(model: Model, operator: Operator, symbol: str) -> Layer:
         name=layer_name(symbol, weights, y),
         op=operator.name,
         kernel=kernel,
-        x=x.index,
+        inputs=(x.index,),
         y=y.index,
         constants=constants,
-        call=lambda x, y, _: f"scalpel_{kernel}_s8(&{symbol}, {extra}{x}, {y});",
+        call=lambda inputs, y, _: f"scalpel_{kernel}_s8(&{symbol}, {extra}{inputs[0]}, {y});",
         macs=math.prod(y.shape) * weights.data.size // channels,
         bytes=size,
         bytes_dense=size,
@@ -164,10 +164,10 @@ def _without_weights(operator, x, y, symbol, constants, kernel):
         name=layer_name(symbol, y),
         op=operator.name,
         kernel=kernel.removesuffix("_s8"),
-        x=x.index,
+        inputs=(x.index,),
         y=y.index,
         constants=constants,
-        call=lambda x, y, _: f"scalpel_{kernel}(&{symbol}, {x}, {y});",
+        call=lambda inputs, y, _: f"scalpel_{kernel}(&{symbol}, {inputs[0]}, {y});",
     )
 
 
