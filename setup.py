@@ -46,7 +46,13 @@ setup(
     # The C++ ops go along as sources: `scalpel-tf build` compiles them where they are installed.
     package_dir={"scalpel_tf.custom_ops": "custom_ops"},
     package_data={
-        "scalpel_tf.deploy": ["runtime/*", "firmware/*", "firmware/*/*", "board_hook.c"],
+        "scalpel_tf.deploy": [
+            "runtime/*",
+            "firmware/*",
+            "firmware/*/*",
+            "board_hook.c",
+            "skeletons/*/*",
+        ],
         "scalpel_tf.custom_ops": ["*.cc", "*.h"],
     },
     exclude_package_data={"scalpel_tf.custom_ops": ["*_test.cc", "*_main.cc"]},

@@ -100,6 +100,8 @@ def export(options):
         flash=options.flash,
         ram=options.ram,
         rounding=options.rounding,
+        project=options.project,
+        check=options.check,
     )
     print(report)
     return {**vars(report), "path": str(report.path)}
@@ -113,6 +115,10 @@ def _export_arguments(command):
     command.add_argument("--flash", type=_bytes, help="limit, such as 256K")
     command.add_argument("--ram", type=_bytes, help="limit, such as 64K")
     command.add_argument("--rounding", choices=("single", "double"), default="single")
+    command.add_argument(
+        "--project", default="plain", help="plain, cmake, arduino or zephyr (default: plain)"
+    )
+    command.add_argument("--check", action="store_true", help="with a CRC-32 of the constants")
     _target(command)
 
 

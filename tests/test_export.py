@@ -235,7 +235,7 @@ def test_a_wrong_kernel_is_never_written(tmp_path, monkeypatch):
 def test_a_failure_leaves_the_earlier_export(exported, tmp_path, monkeypatch):
     folder = shutil.copytree(exported[0], tmp_path / "firmware")
     before = sorted((p.name, p.stat().st_size) for p in folder.rglob("*"))
-    monkeypatch.setattr(export_module.board, "run", lambda *a: 1 / 0)
+    monkeypatch.setattr(export_module.verify.board, "run", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(exported[2], out=folder)
     assert sorted((p.name, p.stat().st_size) for p in folder.rglob("*")) == before

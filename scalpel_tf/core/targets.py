@@ -12,12 +12,18 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True)
 class Board:
-    """A real board: bytes of flash and of RAM that a program on it can use."""
+    """A real board: bytes of flash and of RAM that a program on it can use, and where they begin.
+
+    ram_bank: bytes in one piece from ram_origin on, where RAM is in several; None where it is not.
+    """
 
     name: str
     flash: int
     ram: int
     source: str
+    flash_origin: int = 0x08000000
+    ram_origin: int = 0x20000000
+    ram_bank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ _TARGETS = (
         boards=(
             Board("STM32L053R8", 64 * KIB, 8 * KIB, "ST, STM32L053x8 datasheet"),
             Board("STM32G071RB", 128 * KIB, 36 * KIB, "ST, STM32G071xB datasheet"),
-            Board("Raspberry Pi Pico", 2 * MIB, 264 * KIB, "Raspberry Pi, Pico datasheet"),
+            Board(
+                "Raspberry Pi Pico", 2 * MIB, 264 * KIB, "Raspberry Pi, Pico datasheet", 0x10000000
+            ),
         ),
         source="Arm, Cortex-M0+ Technical Reference Manual: ARMv6-M, no SIMD, 32-bit loads",
     ),
@@ -68,7 +76,9 @@ _TARGETS = (
         boards=(
             Board("STM32F103C8", 64 * KIB, 20 * KIB, "ST, STM32F103x8 datasheet"),
             Board("STM32L152RE", 512 * KIB, 80 * KIB, "ST, STM32L152xE datasheet"),
-            Board("LPC1768", 512 * KIB, 64 * KIB, "NXP, LPC1768 datasheet"),
+            Board(
+                "LPC1768", 512 * KIB, 64 * KIB, "NXP, LPC1768 datasheet", 0, 0x10000000, 32 * KIB
+            ),
         ),
         source="Arm, Cortex-M3 Technical Reference Manual: ARMv7-M, no SIMD, 32-bit loads",
     ),
@@ -81,7 +91,7 @@ _TARGETS = (
         boards=(
             Board("STM32F401CC", 256 * KIB, 64 * KIB, "ST, STM32F401xC datasheet"),
             Board("STM32F446RE", 512 * KIB, 128 * KIB, "ST, STM32F446xE datasheet"),
-            Board("nRF52840", 1 * MIB, 256 * KIB, "Nordic, nRF52840 product specification"),
+            Board("nRF52840", 1 * MIB, 256 * KIB, "Nordic, nRF52840 product specification", 0),
         ),
         source="Arm, Cortex-M4 Technical Reference Manual: ARMv7E-M, SMLAD on two 16-bit lanes",
     ),
@@ -93,7 +103,14 @@ _TARGETS = (
         features=frozenset({"dsp", "fpu"}),
         boards=(
             Board("STM32F746NG", 1 * MIB, 320 * KIB, "ST, STM32F746xG datasheet"),
-            Board("STM32H743ZI", 2 * MIB, 1 * MIB, "ST, STM32H743xI datasheet"),
+            Board(
+                "STM32H743ZI",
+                2 * MIB,
+                1 * MIB,
+                "ST, STM32H743xI datasheet",
+                ram_origin=0x24000000,
+                ram_bank=512 * KIB,
+            ),
         ),
         source="Arm, Cortex-M7 Technical Reference Manual: ARMv7E-M, dual issue",
     ),
@@ -104,9 +121,24 @@ _TARGETS = (
         4,
         features=frozenset({"dsp", "fpu"}),
         boards=(
-            Board("LPC55S69", 640 * KIB, 320 * KIB, "NXP, LPC55S6x datasheet"),
-            Board("nRF5340 (application core)", 1 * MIB, 512 * KIB, "Nordic, nRF5340 product spec"),
-            Board("STM32U575ZI", 2 * MIB, 784 * KIB, "ST, STM32U575xx datasheet"),
+            Board(
+                "LPC55S69",
+                640 * KIB,
+                320 * KIB,
+                "NXP, LPC55S6x datasheet",
+                flash_origin=0,
+                ram_bank=272 * KIB,
+            ),
+            Board(
+                "nRF5340 (application core)", 1 * MIB, 512 * KIB, "Nordic, nRF5340 product spec", 0
+            ),
+            Board(
+                "STM32U575ZI",
+                2 * MIB,
+                784 * KIB,
+                "ST, STM32U575xx datasheet",
+                ram_bank=768 * KIB,
+            ),
         ),
         source="Arm, Cortex-M33 Technical Reference Manual: ARMv8-M Mainline with DSP extension",
     ),
@@ -117,8 +149,18 @@ _TARGETS = (
         4,
         features=frozenset({"dsp", "fpu", "mve"}),
         boards=(
-            Board("Arm MPS3 AN547", 512 * KIB, 512 * KIB, "Arm, Application Note AN547: its TCMs"),
-            Board("Alif Ensemble E7", 5632 * KIB, 13824 * KIB, "Alif, Ensemble E7 datasheet"),
+            Board(
+                "Arm MPS3 AN547", 512 * KIB, 512 * KIB, "Arm, Application Note AN547: its TCMs", 0
+            ),
+            Board(
+                "Alif Ensemble E7",
+                5632 * KIB,
+                13824 * KIB,
+                "Alif, Ensemble E7 datasheet",
+                0x80000000,
+                0x02000000,
+                4096 * KIB,
+            ),
         ),
         source="Arm, Cortex-M55 Technical Reference Manual: ARMv8.1-M with Helium, 128-bit vectors",
     ),

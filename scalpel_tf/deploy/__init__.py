@@ -5,9 +5,13 @@ int8.py          refuses what is not fully int8, or whose shapes and scales disa
 convert.py       Keras -> int8 bytes, and the TFLite reference kernels that exports must equal
 quantization.py  real scales -> the integers that the C kernels multiply and shift by
 export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
+verify.py        the C of an export beside TFLite's reference kernels, here and on the board
+layouts.py       the project as CMake with a board, as an Arduino library, as a Zephyr module
+stack.py         how deep the stack of a program can become
 host.py          builds a project, or a program with the kernels of custom_ops, for this machine
 board.py         builds a project for a Cortex-M and runs it on the virtual board
 runtime/         the C kernels: C99, no allocation, no globals
+skeletons/       the files around them, by build system
 sparsify.py      Keras -> Keras: the layers that gain become sparse ones, and back
 sparse_layers.py those layers
 ops.py           the products that they call: TensorFlow ops in C++, differentiable

@@ -80,7 +80,7 @@ def build(
     with tempfile.TemporaryDirectory() as scratch:
         embedded = Path(scratch) / "model_information.c"
         embedded.write_text(projects.information_source(information))
-        arguments = [*FLAGS, f"-I{project}", "-T", FIRMWARE / "board.ld"]
+        arguments = [*FLAGS, f"-I{projects.source_folder(project)}", "-T", FIRMWARE / "board.ld"]
         arguments += [main, FIRMWARE / "startup.c", embedded, *files]
         return toolchain.compile_c(found, arguments, Path(out) / f"board-{target}.elf")
 

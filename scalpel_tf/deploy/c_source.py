@@ -21,6 +21,7 @@ from scalpel_tf.deploy.memory import MemoryPlan, plan_memory, tensor_bytes
 from scalpel_tf.deploy.tflite import Model, Tensor
 
 RUNTIME = Path(__file__).parent / "runtime"
+SKELETON = Path(__file__).parent / "skeletons" / "plain"
 
 
 def describe(model: Model, layers: list[Layer], plan: MemoryPlan, target: Target) -> dict:
@@ -40,6 +41,8 @@ def describe(model: Model, layers: list[Layer], plan: MemoryPlan, target: Target
                 "density": layer.density,
                 "bytes": layer.bytes,
                 "bytes_dense": layer.bytes_dense,
+                "ram": layer.scratch
+                + sum(tensor_bytes(model.tensors[i]) for i in {*layer.inputs, layer.y}),
             }
             for layer in layers
         ],
@@ -65,27 +68,28 @@ def emit(
     inputs: list[np.ndarray],
     outputs: list[np.ndarray],
     rounding: str = "single",
+    crc: int | None = None,
 ) -> dict[str, bytes]:
     """Relative path -> contents, for every file of the project.
 
     data: the .tflite itself.  inputs, outputs: one array per model input and output, first axis
-    test vectors.  rounding: what the layers were lowered with.
+    test vectors.  rounding: what the layers were lowered with.  crc: what the constants' CRC-32 has
+    to be, for a model_check(); None leaves that out.
     """
     plan = plan_memory(model, layers)
     files = {
-        "model.h": _model_h(model, layers, plan, target),
-        "model.c": _model_c(model, layers, plan),
+        "model.h": _model_h(model, layers, plan, target, crc),
+        "model.c": _model_c(model, layers, plan, crc),
         "model.json": json.dumps(
             {**describe(model, layers, plan, target), "rounding": rounding}, indent=2
         )
         + "\n",
-        "main.c": MAIN_C,
         "test_vectors.h": _test_vectors_h(inputs, outputs),
-        "CMakeLists.txt": CMAKE,
         "model_data.h": MODEL_DATA_H.format(size=len(data)),
         "model_data.cc": _model_data_cc(data),
     }
     contents = {name: text.encode() for name, text in files.items()}
+    contents |= {path.name: path.read_bytes() for path in SKELETON.iterdir()}
     for path in runtime_files(files["model.c"]):
         contents[f"runtime/{path.name}"] = path.read_bytes()
     if rounding == "double":
@@ -112,7 +116,7 @@ def runtime_files(source: str) -> list[Path]:
     return sorted(chosen)
 
 
-def _model_h(model, layers, plan, target):
+def _model_h(model, layers, plan, target, crc):
     rows = "\n".join(
         f" *   {index}  {comment_safe(layer.name)}: {layer.op}, {layer.kernel}, {layer.bytes} bytes"
         for index, layer in enumerate(layers)
@@ -127,10 +131,11 @@ def _model_h(model, layers, plan, target):
         outputs=len(model.outputs),
         input_bytes=tensor_bytes(model.tensors[model.inputs[0]]),
         output_bytes=tensor_bytes(model.tensors[model.outputs[0]]),
+        check="" if crc is None else MODEL_CHECK_H.format(crc=crc),
     )
 
 
-def _model_c(model, layers, plan):
+def _model_c(model, layers, plan, crc):
     parts = [MODEL_C_HEAD]
     for index, layer in enumerate(layers):
         inputs = [_address(model.tensors[i], plan.tensors[i], "const ") for i in layer.inputs]
@@ -151,7 +156,22 @@ def _model_c(model, layers, plan):
             f"\n{const}void *model_{name}({const}uint8_t *arena, uint32_t index) {{\n"
             f"  {array('offsets', offsets).strip()}\n  return arena + offsets[index];\n}}\n"
         )
+    if crc is not None:
+        parts.append(_model_check("".join(layer.constants for layer in layers)))
     return "".join(parts)
+
+
+def _model_check(constants):
+    """The CRC of every constant but the structs with addresses, which only the linker knows."""
+    definitions = re.findall(
+        r"^static const [^=;]*?(\w+)(\[\d+\])? = (\{.*?\});$", constants, re.M | re.S
+    )
+    lines = "".join(
+        f"  crc = scalpel_crc32(crc, {'' if bounds else '&'}{name}, sizeof {name});\n"
+        for name, bounds, value in definitions
+        if not re.search(r"\blayer_\d", value)
+    )
+    return MODEL_CHECK_C.format(lines=lines)
 
 
 def _address(tensor, offset, const):
@@ -205,7 +225,7 @@ void model_invoke(uint8_t *arena);
 /* Where input or output `index` lies in the arena. */
 void *model_input(uint8_t *arena, uint32_t index);
 const void *model_output(const uint8_t *arena, uint32_t index);
-
+{check}
 #ifdef __cplusplus
 }}
 #endif
@@ -228,59 +248,24 @@ MODEL_C_HEAD = """\
 #endif
 """
 
-MAIN_C = """\
-/* Runs the stored test vectors; returns how many outputs differ from TensorFlow Lite's. */
-#include <string.h>
+MODEL_CHECK_H = """
+#define MODEL_CRC32 0x{crc:08x}u
 
-#include "model.h"
-#include "test_vectors.h"
-
-#ifdef MODEL_PRINT
-#include <stdio.h>
-#endif
-
-#if defined(__GNUC__) || defined(__clang__)
-__attribute__((aligned(16)))
-#endif
-static uint8_t arena[MODEL_ARENA_BYTES];
-
-int main(void) {
-  const uint8_t *given = test_inputs;
-  const uint8_t *expected = test_outputs;
-  int wrong = 0;
-  for (int vector = 0; vector < TEST_VECTORS; ++vector) {
-    int same = 1;
-    for (uint32_t i = 0; i < MODEL_INPUTS; given += test_input_bytes[i++]) {
-      memcpy(model_input(arena, i), given, (size_t)test_input_bytes[i]);
-    }
-    model_invoke(arena);
-    for (uint32_t i = 0; i < MODEL_OUTPUTS; expected += test_output_bytes[i++]) {
-      same &= memcmp(model_output(arena, i), expected, (size_t)test_output_bytes[i]) == 0;
-    }
-    wrong += !same;
-  }
-#ifdef MODEL_PRINT
-  printf("%d of %d test vectors differ\\n", wrong, TEST_VECTORS);
-#endif
-  return wrong;
-}
+/* 0 if the operators' constants in flash are what they were, 1 if not, by their CRC-32.  Addresses
+ * and code are not looked at. */
+int model_check(void);
+uint32_t model_crc32(void);
 """
 
-CMAKE = """\
-cmake_minimum_required(VERSION 3.13)
-project(scalpel_model C ASM)
+MODEL_CHECK_C = """
+#include "runtime/scalpel_crc32.h"
 
-file(GLOB RUNTIME CONFIGURE_DEPENDS runtime/*.c runtime/*.S)
-add_library(scalpel_model STATIC model.c ${RUNTIME})
-set_target_properties(scalpel_model PROPERTIES C_STANDARD 99)
-target_include_directories(scalpel_model PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
-target_compile_options(scalpel_model PRIVATE -O2 -ffunction-sections -fdata-sections)
+uint32_t model_crc32(void) {{
+  uint32_t crc = 0;
+{lines}  return crc;
+}}
 
-if(NOT CMAKE_CROSSCOMPILING)
-  add_executable(model_test main.c)
-  target_compile_definitions(model_test PRIVATE MODEL_PRINT)
-  target_link_libraries(model_test scalpel_model)
-endif()
+int model_check(void) {{ return model_crc32() != MODEL_CRC32; }}
 """
 
 MODEL_DATA_H = """\

@@ -19,6 +19,7 @@ class Program:
     segments: (address, bytes).  symbols: name -> address, without the Thumb bit.
     functions: name -> its addresses.  sizes: bytes of "text", "data" and "bss".
     information: the description of the project it was built from.
+    literals: addresses of data that stand between instructions.
     """
 
     segments: tuple[tuple[int, bytes], ...]
@@ -26,6 +27,7 @@ class Program:
     functions: dict[str, range]
     sizes: dict[str, int]
     information: dict[str, Any]
+    literals: tuple[range, ...] = ()
 
     def where(self, address: int) -> str:
         """`at 0x00000124 (model_layer_0 + 4)`."""
@@ -68,7 +70,20 @@ def load(path: Path | str) -> Program:
             },
             sizes=_sizes(elf),
             information=json.loads(embedded.data().rstrip(b"\0")),
+            literals=_literals(entries),
         )
+
+
+def _literals(entries: list[tuple[str, Any]]) -> tuple[range, ...]:
+    """What the mapping symbols $d to $t enclose (Arm, ELF for the Arm Architecture, 5.5.5)."""
+    marks = sorted(
+        (entry["st_value"] & ~1, name[:2]) for name, entry in entries if name[:2] in ("$d", "$t")
+    )
+    return tuple(
+        range(start, end)
+        for (start, kind), (end, _) in zip(marks, marks[1:], strict=False)
+        if kind == "$d"
+    )
 
 
 def _sizes(elf: Any) -> dict[str, int]:

@@ -1,21 +1,20 @@
 """A trained model -> a verified C project for a Cortex-M, written whole or not at all."""
 
-import importlib.util
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from scalpel_tf.core.targets import KIB, TARGETS, Target, find_target
-from scalpel_tf.deploy import board, c_source, convert, host, tflite, toolchain
+from scalpel_tf.core.targets import KIB, TARGETS, Board, Target, find_target
+from scalpel_tf.deploy import board, c_source, convert, layouts, tflite, verify
 from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.int8 import require_int8
 from scalpel_tf.deploy.layer import Layer
 from scalpel_tf.deploy.lower import lower
 from scalpel_tf.deploy.memory import plan_memory
-
-TEST_VECTORS = 8
+from scalpel_tf.deploy.verify import write as write
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class ExportReport:
     """What was written, and on what it was proved.
 
     layers: as in model.json.  flash: bytes of the whole program where it could be built for the
-    target, else of its constants.  ram: arena and stack, or the arena alone.
+    target, else of its constants.  ram: arena and stack, or the arena alone.  stack: the most that
+    model_invoke can take; stack_measured: what it took on the virtual board; 0 where unknown.
     verified: where the outputs equalled TensorFlow Lite's reference kernels, bit for bit.
     """
 
@@ -32,20 +32,27 @@ class ExportReport:
     layers: tuple[dict, ...]
     flash: int
     ram: int
+    stack: int
+    stack_measured: int
     verified: tuple[str, ...]
 
     def __str__(self):
-        rows = [f"{'layer':<16} {'kernel':<18} {'density':>8} {'bytes':>9} {'dense':>9}"]
+        head = ("layer", "kernel", "density", "bytes", "dense", "RAM")
+        lines = ["{:<16} {:<18} {:>8} {:>9} {:>9} {:>8}".format(*head)]
         for layer in self.layers:
             density = "" if layer["density"] is None else f"{layer['density']:.1%}"
-            rows.append(
+            lines.append(
                 f"{layer['name']:<16} {layer['kernel']:<18} {density:>8} {layer['bytes']:>9,} "
-                f"{layer['bytes_dense']:>9,}"
+                f"{layer['bytes_dense']:>9,} {layer['ram']:>8,}"
+            )
+        lines.append(f"flash {self.flash:,} bytes, RAM {self.ram:,} bytes on {self.target}")
+        if self.stack:
+            lines.append(
+                f"stack: at most {self.stack:,} bytes, {self.stack_measured:,} measured; in the RAM"
             )
         return "\n".join(
             [
-                *rows,
-                f"flash {self.flash:,} bytes, RAM {self.ram:,} bytes on {self.target}",
+                *lines,
                 f"equal to TensorFlow Lite, bit for bit, on {' and on '.join(self.verified)}",
                 f"written to {self.path}",
             ]
@@ -62,6 +69,8 @@ def export(
     flash: int | None = None,
     ram: int | None = None,
     rounding: str = "single",
+    project: str = "plain",
+    check: bool = False,
 ) -> ExportReport:
     """Writes the C project of a model to the folder `out`; an ExportReport says what is in it.
 
@@ -70,6 +79,8 @@ def export(
     are the limits; the target's largest board by default.  flash, ram: the limits in bytes instead.
     rounding: "single", as TensorFlow Lite's interpreter rounds the sums of fully connected layers,
     or "double", as TensorFlow Lite Micro does; about one output in a hundred of the demo differs.
+    project: "plain", "cmake", "arduino" or "zephyr", the build system that the folder is for (see
+    layouts.py).  check: with a model_check(), which finds damaged constants by their CRC-32.
     `out` may be missing, empty, or an earlier export, which is replaced.
     Raises ValueError for a model that cannot be exported, RuntimeError without a C compiler.
     """
@@ -79,9 +90,14 @@ def export(
         raise ValueError(f"`export` writes C for a microcontroller ({names}); got {target!r}.")
     out = Path(out)
     _require_replaceable(out)
-    limits = _limits(facts, device, flash, ram)
+    device = _device(facts, device)
+    limits = _limits(device, flash, ram)
     if rounding not in ("single", "double"):
         raise ValueError(f'`rounding` is "single" or "double"; got {rounding!r}.')
+    if project not in layouts.LAYOUTS:
+        raise ValueError(
+            f"`project` is one of {', '.join(map(repr, layouts.LAYOUTS))}; got {project!r}."
+        )
     data = _bytes_of(model, representative_data)
     network = tflite.read(data)
     require_int8(network)
@@ -89,20 +105,31 @@ def export(
     plan = plan_memory(network, layers)
     constants = sum(layer.bytes for layer in layers)
     _require_fit(constants, plan.arena, limits, facts, layers)
-    inputs = probes(network)
+    inputs = verify.probes(network)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         scratch = Path(scratch)
-        outputs, here = _verify_here(scratch, network, data, facts, inputs, rounding)
-        project = scratch / "project"
-        write(project, c_source.emit(network, data, layers, facts, inputs, outputs, rounding))
-        there, program, stack = _verify_on_board(project, scratch, target, inputs, outputs)
-        verified = here + there
-        used = (program or constants, plan.arena + stack)
+        outputs, here, crc = verify.here(scratch, network, data, facts, inputs, rounding)
+        crc = crc if check else None
+        files = c_source.emit(network, data, layers, facts, inputs, outputs, rounding, crc)
+        write(scratch / "plain", files)
+        there = verify.on_board(scratch / "plain", scratch, target, inputs, outputs)
+        deepest = there.stack if there.deepest is None else there.deepest
+        used = (there.program or constants, plan.arena + deepest)
         _require_fit(*used, limits, facts, layers)
-        _replace(project, out, scratch)
-    description = c_source.describe(network, layers, plan, facts)
-    return ExportReport(out, target, tuple(description["layers"]), *used, verified)
+        description = {**json.loads(files["model.json"]), "stack_bytes": deepest}
+        write(scratch / "project", layouts.arrange(files, project, description, device, facts))
+        _replace(scratch / "project", out, scratch)
+    return ExportReport(
+        path=out,
+        target=target,
+        layers=tuple(description["layers"]),
+        flash=used[0],
+        ram=used[1],
+        stack=deepest,
+        stack_measured=there.stack,
+        verified=here + there.where,
+    )
 
 
 def run(project, inputs, *, target: str | None = None) -> board.BoardRun:
@@ -128,32 +155,6 @@ def quantise(x: np.ndarray, entry: dict) -> np.ndarray:
     return np.clip(scaled, limits.min, limits.max).astype(entry["dtype"])
 
 
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes the files, by relative path, into a folder that is made where it is missing."""
-    for name, contents in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(contents)
-
-
-def probes(network: tflite.Model) -> list[np.ndarray]:
-    """Inputs that reach every corner of a model: extremes, zeros, and noise of a fixed seed."""
-    rng = np.random.default_rng(0)
-    arrays = []
-    for index in network.inputs:
-        tensor = network.tensors[index]
-        shape = (TEST_VECTORS, *tensor.shape[1:])
-        if tensor.dtype.kind == "f":
-            low, high = -1.0, 1.0
-            array = rng.uniform(low, high, shape).astype(tensor.dtype)
-        else:
-            low, high = np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
-            array = rng.integers(low, high, shape, tensor.dtype, endpoint=True)
-        array[0], array[1] = low, high
-        arrays.append(array)
-    return arrays
-
-
 def _bytes_of(model, representative_data):
     if isinstance(model, bytes):
         return model
@@ -174,20 +175,23 @@ def _bytes_of(model, representative_data):
     return convert.convert(model, representative_data)
 
 
-def _limits(target: Target, device, flash, ram):
-    """(name of what sets the limits, bytes of flash, bytes of RAM)."""
+def _device(target: Target, name):
+    """The board of that name, or the one with the most flash."""
     boards = {board.name: board for board in target.boards}
-    if device is not None and device not in boards:
+    if name is not None and name not in boards:
         raise ValueError(
-            f"Unknown device {device!r} for {target.name}; expected one of {', '.join(boards)}."
+            f"Unknown device {name!r} for {target.name}; expected one of {', '.join(boards)}."
         )
-    largest = max(target.boards, key=lambda board: board.flash)
-    chosen = boards[device] if device else largest
+    return boards[name] if name else max(target.boards, key=lambda board: board.flash)
+
+
+def _limits(device: Board, flash, ram):
+    """(name of what sets the limits, bytes of flash, bytes of RAM)."""
     given = flash is not None or ram is not None
     return (
-        "the limits given" if given else chosen.name,
-        chosen.flash if flash is None else flash,
-        chosen.ram if ram is None else ram,
+        "the limits given" if given else device.name,
+        device.flash if flash is None else flash,
+        device.ram if ram is None else ram,
     )
 
 
@@ -209,70 +213,6 @@ def _require_fit(flash, ram, limits, target, layers: list[Layer]):
         f"The model needs {used:,} bytes of {kind}, {used - most:,} more than the {most:,} of "
         f"{name} ({most // KIB} KiB); {advice}."
     )
-
-
-def _verify_here(scratch, network, data, target, inputs, rounding):
-    """(the outputs that the project must give, where they were proved).
-
-    The interpreter that is installed rounds once or twice; the C that rounds alike must equal it.
-    """
-    reference = convert.run_reference(data, inputs)
-
-    def outputs_with(way):
-        layers = lower(network, target, rounding=way)
-        project = scratch / way
-        write(project, c_source.emit(network, data, layers, target, inputs, reference, way))
-        return host.invoke(host.build(project, project), inputs)
-
-    outputs = outputs_with(rounding)
-    where = "this machine"
-    if not _equal(outputs, reference):
-        other = "double" if rounding == "single" else "single"
-        where += f" (with {other} rounding)"
-        _require_equal(outputs_with(other), reference, "TensorFlow Lite's")
-    if rounding == "double" and importlib.util.find_spec("tflite_micro"):
-        _require_equal(outputs, convert.run_tflite_micro(data, inputs), "TensorFlow Lite Micro's")
-        where += " (TensorFlow Lite Micro)"
-    return outputs, (where,)
-
-
-def _require_equal(outputs, reference, whose):
-    if not _equal(outputs, reference):
-        wrong = sum(np.count_nonzero(a != b) for a, b in zip(outputs, reference, strict=True))
-        raise RuntimeError(
-            f"The C of this model differs from {whose} kernels in {wrong} of "
-            f"{sum(b.size for b in reference)} test outputs; nothing was written. "
-            "Please report the model."
-        )
-
-
-def _verify_on_board(project, scratch, target, inputs, outputs):
-    """(where it was proved, bytes of the program or 0, bytes of stack or 0)."""
-    if not _board_is_here(target):
-        return (), 0, 0
-    elf = board.build(project, scratch, target)
-    result = board.run(elf, inputs)
-    if not _equal(result.outputs, outputs):
-        raise RuntimeError(
-            f"A virtual {target} gives other outputs than this machine; nothing was written. "
-            "Please report the model."
-        )
-    sizes = board.sizes(elf)
-    where = f"a virtual {target} ({result.compiler})"
-    return (where,), sizes["text"] + sizes["data"], result.stack_bytes
-
-
-def _board_is_here(target):
-    """Whether the emulator is installed, and a compiler for the target."""
-    try:
-        toolchain.arm(target)
-    except RuntimeError:
-        return False
-    return all(map(importlib.util.find_spec, ("unicorn", "capstone", "elftools")))
-
-
-def _equal(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _require_replaceable(out: Path):

@@ -102,6 +102,14 @@ def invoke(library: Path | str, inputs: list[np.ndarray]) -> list[np.ndarray]:
     return outputs
 
 
+def crc(library: Path | str) -> int:
+    """The CRC-32 of the constants of a project with a model_check, in a library of `build`."""
+    status = os.stat(library)
+    function = _load(Path(library), (status.st_ino, status.st_mtime_ns)).model_crc32
+    function.restype, function.argtypes = ctypes.c_uint32, []
+    return int(function())
+
+
 def run_sanitized(program: Path | str, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """What `invoke` returns, by a program of `build_sanitized`.
 
@@ -133,7 +141,7 @@ def _build(project: Path, product: Path, arguments: list[Any]) -> Path:
         embedded = Path(scratch) / "model_information.c"
         embedded.write_text(projects.information_source(information))
         return toolchain.compile_c(
-            compiler, [*arguments, f"-I{project}", embedded, *files], product
+            compiler, [*arguments, f"-I{files[0].parent}", embedded, *files], product
         )
 
 

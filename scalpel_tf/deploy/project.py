@@ -31,13 +31,19 @@ def read(project: Path | str) -> dict[str, Any]:
     return information
 
 
+def source_folder(project: Path | str) -> Path:
+    """The folder of model.c, which in an Arduino library is src; ValueError where it is missing."""
+    for folder in (Path(project), Path(project) / "src"):
+        if (folder / "model.c").is_file():
+            return folder
+    raise ValueError(f"{project} holds no model.c; give a folder written by `export`.")
+
+
 def sources(project: Path | str) -> list[Path]:
     """The files to compile for any target: model.c and the runtime; ValueError without model.c."""
-    project = Path(project)
-    if not (project / "model.c").is_file():
-        raise ValueError(f"{project} holds no model.c; give a folder written by `export`.")
-    runtime = project / "runtime"
-    return [project / "model.c", *sorted(runtime.glob("*.c")), *sorted(runtime.glob("*.S"))]
+    folder = source_folder(project)
+    runtime = folder / "runtime"
+    return [folder / "model.c", *sorted(runtime.glob("*.c")), *sorted(runtime.glob("*.S"))]
 
 
 def information_source(information: dict[str, Any]) -> str:
