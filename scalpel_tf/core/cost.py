@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scalpel_tf.core.targets import Target
 
 ROW_BYTES = 12
+CONV_ROW_BYTES, PLANE_BYTES = 16, 6
 
 
 @dataclass(frozen=True)
@@ -61,4 +62,51 @@ def fully_connected(kernel: str, out: int, cols: int, groups: int, target: Targe
         cycles=round(cycles),
         flash=groups * (cost.width + cost.index_bytes) + ROW_BYTES * out,
         ram=2 * (-(-cols // 8) * 8) if dsp else 0,
+    )
+
+
+@dataclass(frozen=True)
+class ConvCost:
+    """Cycles per block of four columns, per filter and per group in a block; per entry of a widened
+    row, and per widened row.  The `pooled` ones are for a block of two rows."""
+
+    block: float
+    row: float
+    pooled_row: float
+    group: float
+    entry: float
+    widened_row: float
+
+
+CONV_DSP = ConvCost(130, 55, 90, 24.3, 9.5, 250)
+CONV_PLAIN = ConvCost(90, 120, 210, 105, 30, 200)  # instructions of a Cortex-M3
+
+
+def conv(
+    *,
+    rows: int,
+    groups: int,
+    steps: int,
+    blocks: int,
+    pool: int,
+    planes: int,
+    entries: int,
+    lines: int,
+    ram: int,
+    target: Target,
+) -> LayerCost:
+    """The cost of a convolution by scalpel_gcsr_conv_s8.
+
+    rows: filters.  groups: stored groups of 4, of `steps` bytes of steps.  blocks: of four output
+    columns, and of `pool` rows.  lines: rows of the input that are widened, each to `entries`
+    entries in each of the `planes`.  ram: bytes of scratch.
+    """
+    cost = CONV_DSP if "dsp" in target.features else CONV_PLAIN
+    per_row = cost.row if pool == 1 else cost.pooled_row
+    block = cost.block + per_row * rows + cost.group * pool * groups
+    line = cost.widened_row + cost.entry * planes * entries
+    return LayerCost(
+        cycles=round(blocks * block + lines * line),
+        flash=4 * groups + steps + CONV_ROW_BYTES * rows + PLANE_BYTES * planes,
+        ram=ram,
     )

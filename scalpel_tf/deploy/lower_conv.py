@@ -1,0 +1,183 @@
+"""CONV_2D -> C: the grouped-CSR kernel where its arithmetic holds, else the plain one."""
+
+import math
+
+import numpy as np
+
+from scalpel_tf.core.targets import Target
+from scalpel_tf.deploy import conv, plain_ops
+from scalpel_tf.deploy import fully_connected as fc
+from scalpel_tf.deploy.c_text import array, lines, literal
+from scalpel_tf.deploy.int8 import POOLS
+from scalpel_tf.deploy.layer import Layer, layer_name
+from scalpel_tf.deploy.memory import align, tensor_bytes
+from scalpel_tf.deploy.quantization import activation_range, conv_multipliers
+from scalpel_tf.deploy.tflite import Model, Operator
+
+LARGEST_SHIFT = 22
+
+
+def convolution(
+    model: Model,
+    operator: Operator,
+    symbol: str,
+    target: Target,
+    formats=conv.candidates,
+    pool: Operator | None = None,
+    room: int = 0,
+) -> Layer | None:
+    """CONV_2D in the fastest format, with the pooling after it if `pool` is given.
+
+    room: bytes of output and scratch that it may use where it would run with less.
+    None where scalpel_gcsr_conv_s8 would not be exact, or cannot hold the weights: filters in
+    groups, scales that need a shift outside of 1..22, sums from 2^30 on, rows of less than four
+    weights, or groups of weights that meet three pieces of the input.
+    """
+    x, weights, bias, y = plain_ops.operands(model, operator)
+    if weights.shape[3] != x.shape[3]:
+        return None
+    matrix = weights.data.reshape(len(weights.data), -1)
+    rows, used = _rows(matrix, bias, x, weights, y)
+    if rows is None:
+        return None
+    matrix = np.where(used[:, None], matrix, np.int8(0))
+    inside = pool is not None and _in_pairs(pool, y)
+    shape = conv.shape_of(operator, x, y, weights.shape[1:3], 2 if inside else 1)
+    found = formats(matrix, shape)
+    if not found:
+        return None
+    kept = 0 if pool is None or inside else pool.options["filter"][0] * math.prod(y.shape[2:])
+    out = align(tensor_bytes(model.tensors[(pool or operator).outputs[0]]))
+    packed = min(found, key=lambda p: p.cost(target).cycles).with_room(room - kept - out)
+    bounds = activation_range(operator.options["activation"], y.scale[0], int(y.zero_point[0]))
+    zero_points = int(x.zero_point[0]), int(y.zero_point[0])
+    pooling = None
+    if pool is not None:
+        y = model.tensors[pool.outputs[0]]
+        if inside:
+            ends = activation_range(pool.options["activation"], y.scale[0], int(y.zero_point[0]))
+            bounds = max(bounds[0], ends[0]), min(bounds[1], ends[1])
+        else:
+            pooling = plain_ops.pool(model, pool, f"{symbol}_pool", "double")
+    kind = "gcsr_conv" if packed.density < 1 else "conv4"
+    constants = _constants(symbol, packed, rows, zero_points, bounds)
+    scratch = -(-packed.scratch // 8) * 8
+
+    def call(inputs, y, at):
+        if pooling is None:
+            return f"scalpel_gcsr_conv_s8(&{symbol}, {inputs[0]}, {at}, {y});"
+        return (
+            f"scalpel_gcsr_conv_pool_s8(&{symbol}, &{symbol}_pool, scalpel_{pooling.kernel}_s8,\n"
+            f"    {inputs[0]}, {at}, (int8_t *)({at} + {scratch}), {y});"
+        )
+
+    return Layer(
+        name=layer_name(symbol, weights, y),
+        op=operator.name if pool is None else f"{operator.name} + {pool.name}",
+        kernel=kind if pooling is None else f"{kind}, {pooling.kernel}",
+        inputs=(x.index,),
+        y=y.index,
+        constants=constants if pooling is None else constants + pooling.constants,
+        call=call,
+        scratch=scratch + kept,
+        macs=math.prod(shape.output) * matrix.size,
+        bytes=packed.cost(target).flash,
+        bytes_dense=matrix.size + plain_ops.CHANNEL_BYTES * len(matrix),
+        density=packed.density,
+    )
+
+
+def pool_of(model: Model, index: int) -> Operator | None:
+    """The pooling that may run inside of CONV_2D number `index`: the only user of its output."""
+    y = model.operators[index].outputs[0]
+    users = [op for op in model.operators if y in op.inputs]
+    if len(users) != 1 or users[0].name not in POOLS or y in model.outputs:
+        return None
+    options = users[0].options
+    return users[0] if options["stride"][0] <= options["filter"][0] else None
+
+
+def _in_pairs(pool, y):
+    """Whether it is the maximum of 2 x 2 outputs, none of which is left alone."""
+    options, size = pool.options, y.shape[1:3]
+    whole = options["padding"] == "VALID" or not (size[0] % 2 or size[1] % 2)
+    pairs = options["filter"] == options["stride"] == (2, 2)
+    return pool.name == "MAX_POOL_2D" and pairs and whole and min(size) > 1
+
+
+def _rows(matrix, bias, x, weights, y):
+    """(what scales the sums of every row or None where the kernel would not be exact, its use).
+
+    Use: bool, whether the row's weights matter; where its scale is so small that it always gives
+    the zero point, they do not.
+    """
+    out = len(matrix)
+    multiplier, shift = (
+        np.array(np.broadcast_to(a, out), np.int64)
+        for a in conv_multipliers(x.scale[0], weights.scale, y.scale[0])
+    )
+    wide = matrix.astype(np.int64)
+    bias = np.zeros(out, np.int64) if bias is None else bias.data.astype(np.int64).ravel()
+    zero_points = int(x.zero_point[0]), int(y.zero_point[0])
+    most = np.abs(bias - zero_points[0] * wide.sum(1)) + 128 * np.abs(wide).sum(1)
+    nothing = np.ldexp(most * multiplier.astype(np.float64), shift - 31) < 0.49
+    used = ~nothing & wide.any(1)
+    if (most[used] >= 1 << 30).any():
+        return None, None
+    rows = fc.rows(
+        np.where(used[:, None], matrix, np.int8(0)),
+        np.where(nothing, 0, bias),
+        (multiplier, np.where(multiplier == 0, 1, -shift), np.zeros(out, bool)),
+        zero_points,
+        "double",
+    )
+    if not ((rows.right_shift >= 1) & (rows.right_shift <= LARGEST_SHIFT)).all():
+        return None, None
+    return rows, used
+
+
+def _kernel(packed, zero_point, bounds):
+    """The name of the inner kernel."""
+    only_above = packed.shape.pool == 1 and bounds[0] >= zero_point
+    kind = "_pool2" if packed.shape.pool == 2 else "_relu" if only_above else ""
+    return f"conv4{kind}{'_shared' * packed.shared}"
+
+
+def _constants(symbol, packed, rows, zero_points, bounds):
+    shape, (zero_in, zero_out) = packed.shape, zero_points
+    rounding = (1 << rows.right_shift - 1) + (zero_out << rows.right_shift)
+    words = conv.packed_words(packed.counts, rows.right_shift)
+    records = (
+        f"{{{literal(b)}, {literal(m)}, {literal(r)}, {w}u}}"
+        for b, m, r, w in zip(rows.bias, rows.multiplier, rounding, words, strict=True)
+    )
+    planes = (f"{{{', '.join(map(str, plane))}}}" for plane in packed.planes)
+    sizes = (*shape.input, shape.channels, *shape.output, len(packed.counts))
+    window = (*sizes, *shape.filter, *shape.stride, *shape.dilation, *shape.pad)
+    return (
+        array(f"{symbol}_values", packed.values, "static const MODEL_ALIGNED")
+        + array(f"{symbol}_steps", packed.steps)
+        + f"static const scalpel_conv_row {symbol}_rows[{len(words)}] = {{\n{lines(records)}\n}};\n"
+        + f"static const scalpel_conv_plane {symbol}_planes[{len(packed.planes)}] = {{\n"
+        + f"{lines(planes)}\n}};\n"
+        + plain_ops.params(
+            symbol,
+            "scalpel_gcsr_conv",
+            window=f"{{{', '.join(map(str, window))}}}",
+            kernel=f"scalpel_{_kernel(packed, zero_out, bounds)}",
+            values=f"{symbol}_values",
+            steps=f"{symbol}_steps",
+            rows=f"{symbol}_rows",
+            planes=f"{symbol}_planes",
+            plane_count=len(packed.planes),
+            entries=packed.entries,
+            band_rows=packed.band_rows,
+            line_bytes=packed.line_bytes,
+            pool=shape.pool,
+            tile=packed.tile,
+            tiles=packed.tiles,
+            in_zero_point=zero_in,
+            lowest=bounds[0],
+            highest=bounds[1],
+        )
+    )

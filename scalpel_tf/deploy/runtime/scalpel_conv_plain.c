@@ -1,0 +1,102 @@
+/* What scalpel_conv_dsp.S computes, slow and obvious: the inputs stay in their order. */
+#include "scalpel_conv.h"
+#include "scalpel_conv_widen.h"
+#include "scalpel_requantize.h"
+
+#if !(defined(__ARM_FEATURE_DSP) && defined(__thumb2__))
+
+/* Where a kernel stands in its arrays. */
+typedef struct {
+  const uint8_t *step;
+  const int8_t *value;
+} cursor;
+
+static uint32_t group_count(const scalpel_conv_row *row) {
+  return 16 * ((row->packed >> 8) & 255) + 16 - (row->packed >> 16) / 60;
+}
+
+static void sums(const int16_t *x, const scalpel_conv_row *row, cursor *at, int32_t *acc) {
+  for (int32_t i = 0; i < 4; ++i) {
+    acc[i] = row->bias;
+  }
+  for (uint32_t n = group_count(row); n > 0; --n) {
+    x += 4 * *at->step++;
+    for (int32_t i = 0; i < 4; ++i) {
+      for (int32_t lane = 0; lane < 4; ++lane) {
+        acc[i] += at->value[lane] * x[4 * i + lane];
+      }
+    }
+    at->value += 4;
+  }
+}
+
+static int8_t requantize(int32_t acc, const scalpel_conv_row *row) {
+  const int32_t high = scalpel_multiply_high(acc, row->multiplier);
+  const int32_t sum = high + (high < 0 ? -1 : 0) + row->rounding;
+  return (int8_t)scalpel_clamp(sum >> (row->packed & 255), -128, 127);
+}
+
+static void conv4(const scalpel_conv_block *block, int shared) {
+  cursor at = {block->steps, block->values};
+  int8_t *y = block->y;
+  for (const scalpel_conv_row *row = block->rows; row < block->end; ++row, ++y) {
+    int32_t acc[4];
+    sums(block->x, row, &at, acc);
+    for (int32_t i = 0; i < 4; ++i) {
+      y[i * block->pitch] = requantize(acc[i], row);
+    }
+    at.step = shared ? block->steps : at.step;
+  }
+}
+
+static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static void conv4_pool2(const scalpel_conv_block *block, int shared) {
+  cursor at = {block->steps, block->values};
+  int8_t *y = block->y;
+  for (const scalpel_conv_row *row = block->rows; row < block->end; ++row, ++y) {
+    int32_t acc[4], below[4];
+    cursor again = at;
+    sums(block->x, row, &at, acc);
+    sums(block->x_below, row, &again, below);
+    for (int32_t i = 0; i < 2; ++i) {
+      const int32_t most =
+          larger(larger(acc[2 * i], acc[2 * i + 1]), larger(below[2 * i], below[2 * i + 1]));
+      y[i * block->pitch] = requantize(most, row);
+    }
+    at.step = shared ? block->steps : at.step;
+  }
+}
+
+void scalpel_conv4(const scalpel_conv_block *block) { conv4(block, 0); }
+
+void scalpel_conv4_shared(const scalpel_conv_block *block) { conv4(block, 1); }
+
+void scalpel_conv4_relu(const scalpel_conv_block *block) { conv4(block, 0); }
+
+void scalpel_conv4_relu_shared(const scalpel_conv_block *block) { conv4(block, 1); }
+
+void scalpel_conv4_pool2(const scalpel_conv_block *block) { conv4_pool2(block, 0); }
+
+void scalpel_conv4_pool2_shared(const scalpel_conv_block *block) { conv4_pool2(block, 1); }
+
+void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, int16_t *to) {
+  for (int32_t j = 0; j < count; ++j, from += step, to += 4) {
+    for (int32_t lane = 0; lane < 4; ++lane) {
+      to[lane] = from[lane];
+    }
+  }
+}
+
+void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count, int16_t *to,
+                              const int8_t *second, uint32_t mask) {
+  for (int32_t j = 0; j < count; ++j, from += step, second += step, to += 4) {
+    for (int32_t lane = 0; lane < 4; ++lane) {
+      to[lane] = (mask >> 8 * lane) & 1 ? from[lane] : second[lane];
+    }
+  }
+}
+
+#endif
+
+typedef int scalpel_conv_plain_is_not_empty; /* ISO C forbids an empty file */

@@ -1,0 +1,14 @@
+/* The parts of a grouped-CSR convolution that are assembly with the DSP extension. */
+#ifndef SCALPEL_CONV_WIDEN_H
+#define SCALPEL_CONV_WIDEN_H
+
+#include <stdint.h>
+
+/* `count` entries, a multiple of 4: four int8 each, `step` bytes apart, to int16. */
+void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, int16_t *to);
+
+/* The same, each entry's bytes where `mask` is 255 from `from`, where it is 0 from `second`. */
+void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count, int16_t *to,
+                              const int8_t *second, uint32_t mask);
+
+#endif /* SCALPEL_CONV_WIDEN_H */
