@@ -1,6 +1,6 @@
 """The plain C operators against TFLite's reference kernels and TFLite Micro, bit for bit.
 
-Every case is a model of one operator with scales of its own; `plain_ops` makes its parameters, gcc
+Every case is a model of one operator with scales of its own; `lower` makes its parameters, gcc
 compiles them all into one library, and both sides see the same random and extreme inputs.
 """
 
@@ -9,13 +9,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
+from operator_models import (
+    concatenation,
+    conv,
+    elementwise,
+    mean,
+    moved,
+    pad_v2,
+    pool,
+    rescale,
+    softmax,
+    strided_slice,
+)
 
-from scalpel_tf.deploy import convert, plain_ops, tflite
-from scalpel_tf.deploy.int8 import window
+from scalpel_tf.deploy import convert, lower, tflite
 
 RUNTIME = Path(tflite.__file__).parent / "runtime"
 SOURCES = sorted(
@@ -23,139 +32,12 @@ SOURCES = sorted(
     for name in (
         *("conv_s8", "depthwise_conv_s8", "max_pool_s8", "average_pool_s8", "softmax_s8"),
         *("requantize_s8", "requantize_u8_s8", "requantize_s8_u8"),
-        *("quantize_f32_s8", "dequantize_s8_f32"),
+        *("quantize_f32_s8", "dequantize_s8_f32", "add_s8", "mul_s8", "mean_s8"),
+        *("lookup_s8", "copy_s8", "fill_s8"),
     )
 )
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
-PADDING = {"SAME": schema.Padding.SAME, "VALID": schema.Padding.VALID}
-ACTIVATION = vars(schema.ActivationFunctionType)
 SAMPLES = 12
-
-
-def tensor(shape, scale, zero_point=0, kind="INT8", axis=0):
-    quantization = None
-    if scale is not None:
-        scales = np.atleast_1d(np.asarray(scale, np.float32))
-        zero_points = np.full(scales.size, zero_point, np.int64)
-        quantization = schema.QuantizationParametersT(
-            scale=scales, zeroPoint=zero_points, quantizedDimension=axis
-        )
-    return schema.TensorT(
-        shape=list(shape),
-        type=getattr(schema.TensorType, kind),
-        quantization=quantization,
-        name="x",
-        hasRank=True,
-    )
-
-
-def single(name, x, y, options=None, constants=(), version=2):
-    """A `.tflite` of one operator; constants are (tensor, array)."""
-    tensors, buffers = [x, y], [schema.BufferT()]
-    for constant, values in constants:
-        constant.buffer = len(buffers)
-        buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-        tensors.append(constant)
-    operator = schema.OperatorT(inputs=[0, *range(2, len(tensors))], outputs=[1])
-    if options is not None:
-        operator.builtinOptions = options
-        kind = type(options).__name__[:-1]
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-    code = getattr(schema.BuiltinOperator, name)
-    model = schema.ModelT(
-        version=3,
-        operatorCodes=[
-            schema.OperatorCodeT(
-                deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version
-            )
-        ],
-        subgraphs=[
-            schema.SubGraphT(tensors=tensors, inputs=[0], outputs=[1], operators=[operator])
-        ],
-        buffers=buffers,
-    )
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def windows(options, filter, stride, dilation, padding, activation):
-    """The options object with the fields that convolutions and pools share."""
-    options.padding = PADDING[padding]
-    options.strideH, options.strideW = stride
-    options.fusedActivationFunction = ACTIVATION[activation]
-    if dilation is None:
-        options.filterHeight, options.filterWidth = filter
-    else:
-        options.dilationHFactor, options.dilationWFactor = dilation
-    return options
-
-
-def conv(
-    x,
-    out,
-    filter,
-    stride=(1, 1),
-    dilation=(1, 1),
-    padding="SAME",
-    activation="NONE",
-    *,
-    groups=1,
-    multiplier=None,
-    bias=True,
-    per_tensor=False,
-    output_scale=None,
-    zero_points=(-7, 5),
-):
-    """CONV_2D, or DEPTHWISE_CONV_2D where a depth multiplier is given."""
-    rng = np.random.default_rng([*x, out, *filter, *stride])
-    depthwise = multiplier is not None
-    shape = (1, *filter, out) if depthwise else (out, *filter, x[2] // groups)
-    scale = rng.uniform(0.002, 0.02, 1 if per_tensor else out).astype(np.float32)
-    taps = np.prod(shape) // out
-    if output_scale is None:
-        output_scale = 0.05 * scale.mean() * 70 * 50 * taps**0.5 / 80
-    sizes = [
-        window(*span, padding)[0] for span in zip(x[:2], filter, stride, dilation, strict=True)
-    ]
-    kind = schema.DepthwiseConv2DOptionsT if depthwise else schema.Conv2DOptionsT
-    options = windows(kind(), filter, stride, dilation, padding, activation)
-    if depthwise:
-        options.depthMultiplier = multiplier
-    weights = rng.integers(-127, 128, shape, np.int8)
-    constants = [(tensor(shape, scale, axis=3 if depthwise else 0), weights)]
-    if bias:
-        values = rng.integers(-3000, 3000, out, np.int32)
-        constants.append((tensor((out,), np.float32(0.05) * scale, kind="INT32"), values))
-    return single(
-        "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-        tensor((1, *x), 0.05, zero_points[0]),
-        tensor((1, *sizes, out), output_scale, zero_points[1]),
-        options,
-        constants,
-        version=3,
-    )
-
-
-def pool(name, x, filter, stride=(1, 1), padding="SAME", activation="NONE", scale=0.04):
-    sizes = [window(*span, 1, padding)[0] for span in zip(x[:2], filter, stride, strict=True)]
-    options = windows(schema.Pool2DOptionsT(), filter, stride, None, padding, activation)
-    y = tensor((1, *sizes, x[2]), scale, -11)
-    return single(f"{name}_POOL_2D", tensor((1, *x), scale, -11), y, options)
-
-
-def softmax(shape, scale, beta=1.0):
-    return single(
-        "SOFTMAX",
-        tensor(shape, scale, 3),
-        tensor(shape, 1 / 256, -128),
-        schema.SoftmaxOptionsT(beta=beta),
-    )
-
-
-def rescale(name, x, y, version=2):
-    """An elementwise operator between tensors given as (scale, zero point, kind)."""
-    return single(name, tensor((1, 301), *x), tensor((1, 301), *y), version=version)
 
 
 # 3/8 in float32 but below it in double, where a tie turns: RELU divides in float32.
@@ -208,15 +90,77 @@ CASES = {
     "quantize to uint8": rescale("QUANTIZE", (0.05, -128, "INT8"), (0.05, 0, "UINT8")),
     "quantize to uint8 scaled": rescale("QUANTIZE", (0.2, 1, "INT8"), (0.07, 130, "UINT8")),
     "quantize from float": rescale("QUANTIZE", (None, 0, "FLOAT32"), (0.037, -5, "INT8")),
+    "leaky relu": rescale("LEAKY_RELU", (0.05, -3, "INT8"), (0.03, 17, "INT8")),
+    "logistic": rescale("LOGISTIC", (0.06, 5, "INT8"), (1 / 256, -128, "INT8")),
+    "logistic flat": rescale("LOGISTIC", (0.001, -90, "INT8"), (1 / 256, -128, "INT8")),
+    "logistic wide": rescale("LOGISTIC", (0.3, 11, "INT8"), (1 / 256, -128, "INT8")),
+    "tanh": rescale("TANH", (0.03, 5, "INT8"), (1 / 128, 0, "INT8")),
+    "tanh wide": rescale("TANH", (0.2, -128, "INT8"), (1 / 128, 0, "INT8")),
+    "hard swish": rescale("HARD_SWISH", (0.05, -20, "INT8"), (0.04, -119, "INT8"), 1),
+    "hard swish wide": rescale("HARD_SWISH", (0.9, 3, "INT8"), (0.5, -127, "INT8"), 1),
+    "hard swish narrow": rescale("HARD_SWISH", (0.002, 3, "INT8"), (0.003, 1, "INT8"), 1),
+    "add": elementwise("ADD", ((1, 5, 7), 0.05, -3), ((1, 5, 7), 0.02, 17), ((1, 5, 7), 0.06, 4)),
+    "add equal scales": elementwise(
+        "ADD", ((1, 37), 0.05, -3), ((1, 37), 0.05, 9), ((1, 37), 0.07, 4), "RELU"
+    ),
+    "add a number": elementwise(
+        "ADD", ((1, 3, 13), 0.05, -128), ((), 0.2, -128, -111), ((1, 3, 13), 0.09, 4)
+    ),
+    "add to a constant": elementwise(
+        "ADD", ((5,), 0.5, 1, [1, -2, 33, 127, -128]), ((1, 9, 5), 0.04, 8), ((1, 9, 5), 0.4, 0)
+    ),
+    "add saturates": elementwise(
+        "ADD", ((1, 64), 1.0, 127), ((1, 64), 0.01, -128), ((1, 64), 1e-5, 0), "RELU6"
+    ),
+    "sub": elementwise("SUB", ((1, 5, 7), 0.02, -3), ((1, 5, 7), 0.05, 17), ((1, 5, 7), 0.06, 4)),
+    "sub from a number": elementwise(
+        "SUB", ((), 0.2, -1, 100), ((1, 3, 5), 0.05, -128), ((1, 3, 5), 0.09, 4)
+    ),
+    "mul": elementwise("MUL", ((1, 5, 7), 0.02, -3), ((1, 5, 7), 0.05, 17), ((1, 5, 7), 0.06, 4)),
+    "mul by a gate": elementwise(
+        "MUL", ((1, 4, 3, 9), 0.02, -3), ((1, 1, 1, 9), 0.05, 17), ((1, 4, 3, 9), 0.06, 4), "RELU"
+    ),
+    "mul by rows": elementwise(
+        "MUL", ((1, 4, 1, 5), 0.02, -3), ((1, 4, 6, 1), 0.05, 17), ((1, 4, 6, 5), 0.06, 4)
+    ),
+    "mul by a number": elementwise(
+        "MUL", ((1, 3, 13), 0.05, -128), ((), 0.01, 0, 127), ((1, 3, 13), 0.05, -128)
+    ),
+    "mul left shift": elementwise(
+        "MUL", ((1, 40), 0.5, -3), ((1, 40), 0.5, 17), ((1, 40), 0.01, 4)
+    ),
+    "concatenation": concatenation([(1, 3, 2, 5), (1, 3, 2, 1), (1, 3, 2, 4)], 3),
+    "concatenation of rows": concatenation([(1, 2, 3, 2), (1, 3, 3, 2)], 1),
+    "mean": mean((1, 4, 3, 9), [1, 2]),
+    "mean without axes": mean((1, 17, 20, 6), [2, 1], keep=False),
+    "mean of channels": mean((1, 4, 9), [2]),
+    "pad": moved("PAD", (1, 3, 4, 5), (1, 6, 5, 5), [[0, 0], [1, 2], [1, 0], [0, 0]]),
+    "pad with a number": pad_v2((1, 3, 5), [[0, 0], [1, 2], [2, 1]], -77),
+    "transpose": moved("TRANSPOSE", (1, 3, 4, 5), (1, 4, 3, 5), [0, 2, 1, 3]),
+    "transpose all": moved("TRANSPOSE", (1, 3, 4, 5), (5, 4, 3, 1), [3, 2, 1, 0]),
+    "slice": moved("SLICE", (1, 5, 6), (1, 3, 4), [0, 1, 2], [1, 3, -1]),
+    "strided slice": strided_slice((1, 7, 6), (1, 3, 2), [0, 1, 5], [1, 7, 0], [1, 2, -3]),
+    "strided slice masked": strided_slice(
+        (1, 7, 6), (1, 6), [0, 2, 9], [0, 0, 0], [1, 1, 1], beginMask=5, endMask=5, shrinkAxisMask=2
+    ),
+    "tile": moved("TILE", (1, 3, 2, 4), (1, 6, 2, 12), [1, 2, 1, 3]),
     "dequantize": rescale("DEQUANTIZE", (0.037, -5, "INT8"), (None, 0, "FLOAT32")),
 }
-# TFLite Micro divides in double for RELU, does not rescale in RELU6, and lacks RELU_N1_TO_1.
-MICRO_DIFFERS = {"relu divides in float32", "relu6", "relu n1 to 1"}
+# TFLite Micro divides in double for RELU, does not rescale in RELU6, and lacks RELU_N1_TO_1 and
+# TILE.
+MICRO_DIFFERS = {"relu divides in float32", "relu6", "relu n1 to 1", "tile"}
+ROUNDINGS = ("single", "double")
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "float32": "float"}
 
 
 def inputs_of(model):
-    source = model.tensors[model.inputs[0]]
-    rng = np.random.default_rng(len(model.tensors))
+    """One array per input: extremes, noise, and ties for real numbers."""
+    return [_values(model, index) for index in model.inputs]
+
+
+def _values(model, index):
+    source = model.tensors[index]
+    rng = np.random.default_rng([len(model.tensors), index])
     shape = (SAMPLES, *source.shape[1:])
     if source.dtype == np.float32:
         scale = model.tensors[model.outputs[0]].scale[0]
@@ -229,21 +173,31 @@ def inputs_of(model):
     return values
 
 
+def source_of(number, data, rounding):
+    """A function run_<number>_<rounding>(inputs, y) and its constants."""
+    model = tflite.read(data)
+    tflite.require_int8(model)
+    (operator,) = model.operators
+    symbol = f"case_{number}_{rounding}"
+    layer = lower.LOWER[operator.name](model, operator, symbol, rounding)
+    inputs = [
+        f"((const {C_TYPES[model.tensors[index].dtype.name]} *)inputs[{i}])"
+        for i, index in enumerate(layer.inputs)
+    ]
+    y = f"(({C_TYPES[model.tensors[layer.y].dtype.name]} *)y)"
+    head = f"void run_{number}_{rounding}(const void *const *inputs, void *y)"
+    return f"{layer.constants}{head};\n{head} {{ {layer.call(inputs, y, '0')} }}\n"
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A shared library with run_<number of the case>(x, y)."""
+    """A shared library with every case, for both roundings."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    text = '#include "scalpel_ops.h"\n'
+    text = '#define MODEL_ALIGNED\n#include "scalpel_ops.h"\n'
     for number, data in enumerate(CASES.values()):
-        model = tflite.read(data)
-        tflite.require_int8(model)
-        (operator,) = model.operators
-        layer = plain_ops.LOWER[operator.name](model, operator, f"case_{number}")
-        text += layer.constants
-        text += f"void run_{number}(const void *x, void *y);\n"
-        text += f"void run_{number}(const void *x, void *y) {{ {layer.call(['x'], 'y', '0')} }}\n"
+        text += "".join(source_of(number, data, rounding) for rounding in ROUNDINGS)
     folder = tmp_path_factory.mktemp("ops")
     (folder / "cases.c").write_text(text)
     command = [compiler, *WARNINGS, "-O2", "-shared", "-fPIC", "-I", RUNTIME, "-o"]
@@ -251,26 +205,33 @@ def library(tmp_path_factory):
     return ctypes.CDLL(str(folder / "ops.so"))
 
 
-def run_library(library, case, model, inputs):
+def run_library(library, case, model, inputs, rounding="single"):
     """What the C makes of each sample; a guard behind the output must stay as it was."""
-    run = getattr(library, f"run_{list(CASES).index(case)}")
+    run = getattr(library, f"run_{list(CASES).index(case)}_{rounding}")
     result = model.tensors[model.outputs[0]]
     size = int(np.prod(result.shape))
     outputs = []
-    for sample in inputs:
-        sample = np.ascontiguousarray(sample)
+    for sample in zip(*inputs, strict=True):
+        sample = [np.ascontiguousarray(array) for array in sample]
         room = np.full((size + 16) * result.dtype.itemsize, 0x5A, np.uint8)
-        run(sample.ctypes.data_as(ctypes.c_void_p), room.ctypes.data_as(ctypes.c_void_p))
+        run(
+            (ctypes.c_void_p * len(sample))(*(array.ctypes.data for array in sample)),
+            room.ctypes.data_as(ctypes.c_void_p),
+        )
         assert (room[size * result.dtype.itemsize :] == 0x5A).all()
-        outputs.append(room.view(result.dtype)[:size].reshape(result.shape[1:]))
+        outputs.append(room.view(result.dtype)[:size])
     return np.stack(outputs)
+
+
+def flat(array):
+    return array.reshape(SAMPLES, -1)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference_kernels(library, case):
     model = tflite.read(CASES[case])
     inputs = inputs_of(model)
-    (expected,) = convert.run_reference(CASES[case], inputs)
+    expected = flat(convert.run_reference(CASES[case], inputs)[0])
     np.testing.assert_array_equal(run_library(library, case, model, inputs), expected)
     constant = case in ("softmax one", "softmax flat", "conv vanishes")
     assert constant or len(np.unique(expected)) > 1
@@ -280,9 +241,12 @@ def test_equals_the_reference_kernels(library, case):
 def test_equals_tflite_micro(library, case):
     micro = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
     model = tflite.read(CASES[case])
-    interpreter = micro.Interpreter.from_bytes(CASES[case], arena_size=1 << 16)
+    interpreter = micro.Interpreter.from_bytes(CASES[case], arena_size=1 << 17)
     inputs = inputs_of(model)
-    for sample, actual in zip(inputs, run_library(library, case, model, inputs), strict=True):
-        interpreter.set_input(sample[None], 0)
+    actual = run_library(library, case, model, inputs, "double")
+    for number, sample in enumerate(zip(*inputs, strict=True)):
+        for position, array in enumerate(sample):
+            shape = model.tensors[model.inputs[position]].shape
+            interpreter.set_input(array.reshape(shape), position)
         interpreter.invoke()
-        np.testing.assert_array_equal(actual, interpreter.get_output(0)[0])
+        np.testing.assert_array_equal(actual[number], interpreter.get_output(0).ravel())

@@ -28,6 +28,15 @@ def literal(value) -> str:
     return "(-2147483647 - 1)" if int(value) == -(1 << 31) else str(int(value))
 
 
+def params(symbol: str, kind: str, **fields) -> str:
+    """The definition of a constant parameter struct; values are integers or C expressions."""
+    members = ",\n".join(
+        f"    .{name} = {value if isinstance(value, str) else literal(value)}"
+        for name, value in fields.items()
+    )
+    return f"static const {kind} {symbol} = {{\n{members},\n}};\n"
+
+
 def comment_safe(text: str) -> str:
     """The text with nothing in it that ends a comment, a line or a string."""
     return "".join(c if c.isalnum() or c in " _-./:;,()[]" else "?" for c in text)

@@ -4,11 +4,27 @@ import math
 
 import numpy as np
 
+from scalpel_tf.deploy import shapes
+from scalpel_tf.deploy.quantization import hard_swish_multiplier, sum_factor
+
 WEIGHT_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 MAX_REACH = 2**24
+ALIASES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+ELEMENTWISE = ("ADD", "SUB", "MUL")
+FIXED_OUTPUT = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
 POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 ENDS = ("QUANTIZE", "DEQUANTIZE")
-SAME_SHAPE = ("SOFTMAX", "RELU", "RELU6", "RELU_N1_TO_1", *ENDS)
+SAME_SHAPE = (
+    "SOFTMAX",
+    "RELU",
+    "RELU6",
+    "RELU_N1_TO_1",
+    "LOGISTIC",
+    "TANH",
+    "HARD_SWISH",
+    "LEAKY_RELU",
+    *ENDS,
+)
 
 
 def require_int8(model) -> None:
@@ -31,9 +47,13 @@ def require_int8(model) -> None:
         if operator.name in WEIGHT_AXIS:
             _require_operands(where, inputs, outputs, 2)
             _require_weights(where, operator, *[*inputs, None][:3], *outputs)
-        if operator.name in (*POOLS, *SAME_SHAPE, "RESHAPE"):
+        if operator.name in (*POOLS, *SAME_SHAPE, *ALIASES):
             _require_operands(where, inputs, outputs, 1)
             _require_shapes(where, operator, inputs[0], outputs[0])
+        if operator.name in shapes.OUTPUTS:
+            _require_made(where, operator, inputs, outputs)
+        if operator.name in FIXED_OUTPUT:
+            _require_fixed(where, operator, inputs[0], outputs[0])
 
 
 def window(size, filter, stride, dilation, padding) -> tuple[int, int]:
@@ -185,5 +205,57 @@ def _require_shapes(where, operator, data, output):
         expected = expected and _places(where, operator, data, operator.options["filter"], output)
     if not expected:
         raise ValueError(f"{where} cannot make {output.shape} of {data.shape}.")
-    if operator.name == "SOFTMAX" and (output.scale != 1 / 256 or output.zero_point != -128):
-        raise ValueError(f"{where} needs an output scale of 1/256 and a zero point of -128.")
+    if operator.name == "HARD_SWISH":
+        if hard_swish_multiplier(data.scale[0], output.scale[0])[1] > 0:
+            raise ValueError(f"{where} has an output scale below 1/128 of its input's.")
+
+
+def _require_fixed(where, operator, data, output):
+    scale, zero_point = FIXED_OUTPUT[operator.name]
+    if output.scale != scale or output.zero_point != zero_point:
+        raise ValueError(
+            f"{where} needs an output scale of 1/{round(1 / scale)} and a zero point of "
+            f"{zero_point}."
+        )
+
+
+def _require_made(where, operator, inputs, outputs):
+    """The output's size and scale are what the constants and the other inputs make."""
+    elementwise = operator.name in ELEMENTWISE
+    least, most = {"CONCATENATION": (1, len(inputs)), "PADV2": (3, 3), "SLICE": (3, 3)}.get(
+        operator.name, (4, 4) if operator.name == "STRIDED_SLICE" else (2, 2)
+    )
+    if not least <= len(inputs) <= most or None in inputs or len(outputs) != 1:
+        raise ValueError(f"{where} needs {least} inputs and one output.")
+    activations = [tensor for tensor in inputs if tensor.data is None]
+    if not activations or (not elementwise and inputs[0].data is not None):
+        raise ValueError(f"{where} works on a constant; fold it before the conversion.")
+    try:
+        made = shapes.OUTPUTS[operator.name](operator, inputs)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}.") from error
+    output = outputs[0]
+    if math.prod(made) != math.prod(output.shape) or (elementwise and made != output.shape):
+        raise ValueError(f"{where} cannot make {output.shape}; it makes {made}.")
+    if operator.name in ("CONCATENATION", *ELEMENTWISE, "PADV2"):
+        _require_scales(where, operator, inputs, output)
+
+
+def _require_scales(where, operator, inputs, output):
+    operands = inputs[:1] + inputs[2:] if operator.name == "PADV2" else inputs
+    for tensor in operands:
+        if tensor.dtype != np.int8:
+            raise ValueError(f"{where} has an operand of {tensor.dtype}; int8 is needed.")
+        _require_scale(tensor)
+    if operator.name == "PADV2" and (inputs[2].data is None or inputs[2].data.size != 1):
+        raise ValueError(f"{where} needs one constant to pad with.")
+    if operator.name == "CONCATENATION":
+        alike = {(float(t.scale[0]), int(t.zero_point[0])) for t in (*inputs, output)}
+        if len(alike) != 1 or any(t.data is not None for t in inputs):
+            raise ValueError(f"{where} joins activations of one scale only.")
+        if operator.options["activation"] != "NONE":
+            raise ValueError(f"{where} has a fused activation, which is not supported.")
+    if operator.name in ("ADD", "SUB"):
+        factor = sum_factor(inputs[0].scale[0], inputs[1].scale[0], output.scale[0])
+        if not factor < 1:
+            raise ValueError(f"{where} has an output scale too small for its inputs'.")

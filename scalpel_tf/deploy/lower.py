@@ -6,9 +6,10 @@ import numpy as np
 
 from scalpel_tf.core import cost, gcsr
 from scalpel_tf.core.targets import Target
+from scalpel_tf.deploy import depthwise, elementwise, lookup, movement, plain_ops
 from scalpel_tf.deploy import fully_connected as fc
-from scalpel_tf.deploy import plain_ops
 from scalpel_tf.deploy.c_text import array, lines, literal
+from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer, layer_name
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
 from scalpel_tf.deploy.tflite import Model, Operator
@@ -30,10 +31,10 @@ def lower(
         symbol = f"layer_{len(layers)}"
         if operator.name == "FULLY_CONNECTED":
             layers.append(fully_connected(model, operator, symbol, target, rounding, formats))
-        elif operator.name in plain_ops.LOWER:
-            layers.append(plain_ops.LOWER[operator.name](model, operator, symbol))
+        elif operator.name in LOWER:
+            layers.append(LOWER[operator.name](model, operator, symbol, rounding))
         else:
-            known = sorted(["FULLY_CONNECTED", *ALIASES, *plain_ops.LOWER])
+            known = sorted(["FULLY_CONNECTED", *ALIASES, *LOWER])
             raise ValueError(
                 f"Operator {index} is {operator.name}, which has no kernel yet; expected one of "
                 f"{', '.join(known)}. Replace it in the model."
@@ -135,4 +136,10 @@ def _rows(matrix, bias, x, weights, y, rounding):
     )
 
 
-ALIASES = {"RESHAPE"}
+LOWER = {
+    "DEPTHWISE_CONV_2D": depthwise.depthwise_conv,
+    **plain_ops.LOWER,
+    **elementwise.LOWER,
+    **lookup.LOWER,
+    **movement.LOWER,
+}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer
-from scalpel_tf.deploy.lower import ALIASES
 from scalpel_tf.deploy.tflite import Model, Tensor
 
 ALIGNMENT = 16

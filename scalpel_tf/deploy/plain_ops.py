@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from scalpel_tf.deploy.c_text import array, literal
+from scalpel_tf.deploy.c_text import array, params
 from scalpel_tf.deploy.int8 import window
 from scalpel_tf.deploy.layer import Layer, layer_name
 from scalpel_tf.deploy.quantization import (
@@ -13,15 +13,15 @@ from scalpel_tf.deploy.quantization import (
     quantize_multiplier,
     softmax_params,
 )
+from scalpel_tf.deploy.shapes import reduction
 from scalpel_tf.deploy.tflite import Model, Operator, Tensor
 
 CHANNEL_BYTES = 9  # bias, multiplier and shift of an output channel
 
 
-def conv(model: Model, operator: Operator, symbol: str) -> Layer:
-    """CONV_2D and DEPTHWISE_CONV_2D."""
+def conv(model: Model, operator: Operator, symbol: str, rounding: str) -> Layer:
+    """CONV_2D."""
     x, weights, bias, y = operands(model, operator)
-    depthwise = operator.name == "DEPTHWISE_CONV_2D"
     channels = y.shape[3]
     multiplier, shift = (
         np.broadcast_to(a, channels)
@@ -36,7 +36,7 @@ def conv(model: Model, operator: Operator, symbol: str) -> Layer:
     constants += params(
         symbol,
         "scalpel_conv_params",
-        window=_window(operator, x, y, weights.shape[1:3]),
+        window=window_of(operator, x, y, weights.shape[1:3]),
         weights=f"{symbol}_weights",
         bias="0" if bias is None else f"{symbol}_bias",
         multiplier=f"{symbol}_multiplier",
@@ -46,17 +46,16 @@ def conv(model: Model, operator: Operator, symbol: str) -> Layer:
         lowest=low,
         highest=high,
     )
-    kernel = "depthwise_conv" if depthwise else "conv"
-    extra = "" if depthwise else f"{weights.shape[3]}, "
+    channels_seen = weights.shape[3]
     size = weights.data.size + CHANNEL_BYTES * channels
     return Layer(
         name=layer_name(symbol, weights, y),
         op=operator.name,
-        kernel=kernel,
+        kernel="conv",
         inputs=(x.index,),
         y=y.index,
         constants=constants,
-        call=lambda inputs, y, _: f"scalpel_{kernel}_s8(&{symbol}, {extra}{inputs[0]}, {y});",
+        call=lambda inputs, y, _: f"scalpel_conv_s8(&{symbol}, {channels_seen}, {inputs[0]}, {y});",
         macs=math.prod(y.shape) * weights.data.size // channels,
         bytes=size,
         bytes_dense=size,
@@ -64,21 +63,64 @@ def conv(model: Model, operator: Operator, symbol: str) -> Layer:
     )
 
 
-def pool(model: Model, operator: Operator, symbol: str) -> Layer:
+def pool(model: Model, operator: Operator, symbol: str, rounding: str) -> Layer:
     """MAX_POOL_2D and AVERAGE_POOL_2D."""
     x, y = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
     low, high = activation_range(operator.options["activation"], y.scale[0], int(y.zero_point[0]))
     constants = params(
         symbol,
         "scalpel_pool_params",
-        window=_window(operator, x, y, operator.options["filter"]),
+        window=window_of(operator, x, y, operator.options["filter"]),
         lowest=low,
         highest=high,
     )
-    return _without_weights(operator, x, y, symbol, constants, operator.name[:-3].lower() + "_s8")
+    kernel = operator.name[:-3].lower() + "_s8"
+    in_place = never_overtakes(operator, x, y)
+    return _without_weights(operator, x, y, symbol, constants, kernel, in_place)
 
 
-def softmax(model: Model, operator: Operator, symbol: str) -> Layer:
+def never_overtakes(operator: Operator, x: Tensor, y: Tensor) -> bool:
+    """Whether a pool may write its output over its input.
+
+    Outputs are written in order, output p over pixel p of the input, each channel after it was
+    read. That is safe where no later output, and no later channel, reads what is overwritten:
+    where the first pixel under every output's window is pixel p or one behind it.
+    """
+    rows, columns = (
+        np.maximum(np.arange(outputs) * stride - pad, 0)
+        for outputs, stride, pad in zip(
+            y.shape[1:3],
+            operator.options["stride"],
+            pads_of(operator, x, operator.options["filter"]),
+            strict=True,
+        )
+    )
+    first = rows[:, None] * x.shape[2] + columns
+    return bool((first >= np.arange(first.size).reshape(first.shape)).all())
+
+
+def mean(model: Model, operator: Operator, symbol: str, rounding: str) -> Layer:
+    """MEAN over neighbouring axes."""
+    x, axes = (model.tensors[i] for i in operator.inputs)
+    y = model.tensors[operator.outputs[0]]
+    outer, reduced, inner = reduction(x.shape, axes.data)
+    multiplier, shift = quantize_multiplier(float(x.scale[0]) / float(y.scale[0]))
+    more = min(reduced.bit_length() - 1, 32, 31 + shift)
+    constants = params(
+        symbol,
+        "scalpel_mean_params",
+        outer=outer,
+        reduced=reduced,
+        inner=inner,
+        in_zero_point=x.zero_point[0],
+        out_zero_point=y.zero_point[0],
+        multiplier=(multiplier << more) // reduced,
+        shift=shift - more,
+    )
+    return _without_weights(operator, x, y, symbol, constants, "mean_s8", True)
+
+
+def softmax(model: Model, operator: Operator, symbol: str, rounding: str) -> Layer:
     """SOFTMAX along the last axis."""
     x, y = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
     multiplier, left_shift, diff_min = softmax_params(x.scale[0], operator.options["beta"])
@@ -91,10 +133,10 @@ def softmax(model: Model, operator: Operator, symbol: str) -> Layer:
         left_shift=left_shift,
         diff_min=diff_min,
     )
-    return _without_weights(operator, x, y, symbol, constants, "softmax_s8")
+    return _without_weights(operator, x, y, symbol, constants, "softmax_s8", True)
 
 
-def rescale(model: Model, operator: Operator, symbol: str) -> Layer:
+def rescale(model: Model, operator: Operator, symbol: str, rounding: str) -> Layer:
     """QUANTIZE and DEQUANTIZE between any two of int8, uint8 and float32; RELU and its kin."""
     x, y = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
     kinds = x.dtype.name, y.dtype.name
@@ -107,7 +149,7 @@ def rescale(model: Model, operator: Operator, symbol: str) -> Layer:
             scale=f"{float(real.scale[0])!r}f",
             zero_point=real.zero_point[0],
         )
-        return _without_weights(operator, x, y, symbol, constants, FLOAT_KERNELS[kinds])
+        return _without_weights(operator, x, y, symbol, constants, FLOAT_KERNELS[kinds], False)
     if operator.name in ACTIVATIONS:
         factor = float(x.scale[0] / y.scale[0])  # in float32, as TensorFlow Lite has it
         low, high = activation_range(operator.name, y.scale[0], int(y.zero_point[0]))
@@ -126,7 +168,7 @@ def rescale(model: Model, operator: Operator, symbol: str) -> Layer:
         lowest=low,
         highest=high,
     )
-    return _without_weights(operator, x, y, symbol, constants, INTEGER_KERNELS[kinds])
+    return _without_weights(operator, x, y, symbol, constants, INTEGER_KERNELS[kinds], True)
 
 
 def operands(model: Model, operator: Operator) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -136,30 +178,27 @@ def operands(model: Model, operator: Operator) -> tuple[Tensor, Tensor, Tensor |
     return model.tensors[x], model.tensors[weights], bias, model.tensors[operator.outputs[0]]
 
 
-def params(symbol: str, kind: str, **fields) -> str:
-    """The definition of a constant parameter struct."""
-    members = ",\n".join(f"    .{name} = {_value(value)}" for name, value in fields.items())
-    return f"static const {kind} {symbol} = {{\n{members},\n}};\n"
-
-
-def _value(value):
-    return value if isinstance(value, str) else literal(value)
-
-
-def _window(operator, x, y, filter):
+def window_of(operator: Operator, x: Tensor, y: Tensor, filter) -> str:
+    """The scalpel_window of a convolution or a pool."""
     options = operator.options
     strides, dilations = options["stride"], options.get("dilation", (1, 1))
-    pads = [
-        window(size, reach, stride, dilation, options["padding"])[1]
-        for size, reach, stride, dilation in zip(
-            x.shape[1:3], filter, strides, dilations, strict=True
-        )
-    ]
+    pads = pads_of(operator, x, filter)
     numbers = (*x.shape[1:], *y.shape[1:], *filter, *strides, *dilations, *pads)
     return f"{{{', '.join(map(str, numbers))}}}"
 
 
-def _without_weights(operator, x, y, symbol, constants, kernel):
+def pads_of(operator: Operator, x: Tensor, filter) -> list[int]:
+    """Rows and columns of zeros before the input."""
+    options = operator.options
+    return [
+        window(size, reach, stride, dilation, options["padding"])[1]
+        for size, reach, stride, dilation in zip(
+            x.shape[1:3], filter, options["stride"], options.get("dilation", (1, 1)), strict=True
+        )
+    ]
+
+
+def _without_weights(operator, x, y, symbol, constants, kernel, in_place):
     return Layer(
         name=layer_name(symbol, y),
         op=operator.name,
@@ -168,6 +207,7 @@ def _without_weights(operator, x, y, symbol, constants, kernel):
         y=y.index,
         constants=constants,
         call=lambda inputs, y, _: f"scalpel_{kernel}(&{symbol}, {inputs[0]}, {y});",
+        in_place=in_place,
     )
 
 
@@ -183,9 +223,9 @@ INTEGER_KERNELS = {
 }
 LOWER = {
     "CONV_2D": conv,
-    "DEPTHWISE_CONV_2D": conv,
     "MAX_POOL_2D": pool,
     "AVERAGE_POOL_2D": pool,
+    "MEAN": mean,
     "SOFTMAX": softmax,
     "QUANTIZE": rescale,
     "DEQUANTIZE": rescale,

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 SOFTMAX_INTEGER_BITS = 5
+SUM_SHIFT = 20
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -44,6 +45,32 @@ def dense_multipliers(input_scale, weight_scale, output_scale) -> tuple[np.ndarr
         return conv_multipliers(input_scale, weight_scale, output_scale)
     product = np.float32(input_scale) * np.asarray(weight_scale, np.float32)
     return conv_multipliers(1.0, product, output_scale)
+
+
+def sum_factor(a_scale, b_scale, y_scale) -> float:
+    """From the scale that ADD and SUB add in, 2 * max(a, b) / 2^20, to that of the output."""
+    return 2 * float(max(a_scale, b_scale)) / (2.0**SUM_SHIFT * float(y_scale))
+
+
+def product_factor(a_scale, b_scale, y_scale, rounding: str) -> float:
+    """From the scale of MUL's products to that of the output.
+
+    TFLite multiplies and divides in float32 ("single"), TFLite Micro in double ("double").
+    """
+    kind = np.float32 if rounding == "single" else np.float64
+    with np.errstate(over="ignore", under="ignore"):
+        return float(kind(a_scale) * kind(b_scale) / kind(y_scale))
+
+
+def multiplier_16(real: float) -> tuple[int, int]:
+    """(multiplier of 15 bits, shift) of HARD_SWISH (TFLite's DownScaleInt32ToInt16Multiplier)."""
+    multiplier, shift = quantize_multiplier(float(real))
+    return min((multiplier + (1 << 15)) >> 16, 32767), shift
+
+
+def hard_swish_multiplier(x_scale, y_scale) -> tuple[int, int]:
+    """What takes HARD_SWISH from 1/128 of its input's scale to its output's; divided in float32."""
+    return multiplier_16(np.float32(1 / 128) * np.float32(x_scale) / np.float32(y_scale))
 
 
 def activation_range(activation: str, scale: float, zero_point: int) -> tuple[int, int]:

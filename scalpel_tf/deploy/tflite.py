@@ -295,5 +295,24 @@ OPTIONS = {
     "AVERAGE_POOL_2D": (schema.Pool2DOptions, POOL),
     "MAX_POOL_2D": (schema.Pool2DOptions, POOL),
     "FULLY_CONNECTED": (schema.FullyConnectedOptions, DENSE),
+    "ADD": (schema.AddOptions, {"activation": WINDOW["activation"]}),
+    "SUB": (schema.SubOptions, {"activation": WINDOW["activation"]}),
+    "MUL": (schema.MulOptions, {"activation": WINDOW["activation"]}),
+    "CONCATENATION": (
+        schema.ConcatenationOptions,
+        {"axis": methodcaller("Axis"), "activation": WINDOW["activation"]},
+    ),
+    "STRIDED_SLICE": (
+        schema.StridedSliceOptions,
+        {
+            "begin": methodcaller("BeginMask"),
+            "end": methodcaller("EndMask"),
+            "ellipsis": methodcaller("EllipsisMask"),
+            "new_axis": methodcaller("NewAxisMask"),
+            "shrink": methodcaller("ShrinkAxisMask"),
+            "offset": methodcaller("Offset"),
+        },
+    ),
+    "LEAKY_RELU": (schema.LeakyReluOptions, {"alpha": methodcaller("Alpha")}),
     "SOFTMAX": (schema.SoftmaxOptions, {"beta": methodcaller("Beta")}),
 }

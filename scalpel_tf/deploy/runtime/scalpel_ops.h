@@ -41,9 +41,26 @@ typedef struct {
 void scalpel_conv_s8(const scalpel_conv_params *params, int32_t filter_channels, const int8_t *x,
                      int8_t *y);
 
+/* What makes an output of a channel's sum, see scalpel_requantize_twice. */
+typedef struct {
+  int32_t bias;
+  int32_t multiplier, shift;
+} scalpel_channel;
+
 /* out_channels is a multiple of in_channels.
- * weights: (filter_height, filter_width, out_channels). */
-void scalpel_depthwise_conv_s8(const scalpel_conv_params *params, const int8_t *x, int8_t *y);
+ * weights: (filter_height, filter_width, out_channels).  channels: out_channels.
+ * narrow: whether out_channels is in_channels, no sum can leave (-2^30, 2^30), and every shift is
+ * negative; that is faster with the DSP extension. */
+typedef struct {
+  scalpel_window window;
+  const int8_t *weights;
+  const scalpel_channel *channels;
+  int32_t in_zero_point, out_zero_point;
+  int32_t lowest, highest; /* of y, within -128..127 */
+  int32_t narrow;
+} scalpel_depthwise_params;
+
+void scalpel_depthwise_conv_s8(const scalpel_depthwise_params *params, const int8_t *x, int8_t *y);
 
 /* Here the window's channels are equal, its dilations are 1, and every place of it touches x. */
 typedef struct {
@@ -53,6 +70,54 @@ typedef struct {
 
 void scalpel_max_pool_s8(const scalpel_pool_params *params, const int8_t *x, int8_t *y);
 void scalpel_average_pool_s8(const scalpel_pool_params *params, const int8_t *x, int8_t *y);
+
+/* y = a + sign * b.  a and b are scaled to their common scale times 2^20, then to that of y; their
+ * shifts are in -31..0. */
+typedef struct {
+  int32_t a_zero_point, a_multiplier, a_shift;
+  int32_t b_zero_point, b_multiplier, b_shift;
+  int32_t sign; /* 1 or -1 */
+  int32_t zero_point, multiplier, shift;
+  int32_t lowest, highest; /* of y, within -128..127 */
+} scalpel_add_params;
+
+/* count values of y, which may be a or b.  a_step, b_step: 1, or 0 for the same value again. */
+void scalpel_add_s8(const scalpel_add_params *params, int32_t count, const int8_t *a,
+                    int32_t a_step, const int8_t *b, int32_t b_step, int8_t *y);
+
+/* y = a * b, likewise. */
+typedef struct {
+  int32_t a_zero_point, b_zero_point;
+  int32_t zero_point, multiplier, shift;
+  int32_t lowest, highest; /* of y, within -128..127 */
+} scalpel_mul_params;
+
+void scalpel_mul_s8(const scalpel_mul_params *params, int32_t count, const int8_t *a,
+                    int32_t a_step, const int8_t *b, int32_t b_step, int8_t *y);
+
+/* y[i] = table[x[i]], x[i] as a uint8; y may be x. */
+void scalpel_lookup_s8(const int8_t *table, int32_t count, const int8_t *x, int8_t *y);
+
+/* The sums over the middle axis of (outer, reduced, inner), scaled; y may be x. */
+typedef struct {
+  int32_t outer, reduced, inner;
+  int32_t in_zero_point, out_zero_point;
+  int32_t multiplier, shift; /* with 1 / reduced in it */
+} scalpel_mean_params;
+
+void scalpel_mean_s8(const scalpel_mean_params *params, const int8_t *x, int8_t *y);
+
+/* y[i, j, k, l] = x[i, j, k, l] for indices below `size`; a step is what an index adds to the
+ * address, 0 to read the same again.  x and y are the addresses of [0, 0, 0, 0]. */
+typedef struct {
+  int32_t size[4];
+  int32_t x_step[4], y_step[4];
+} scalpel_copy_params;
+
+void scalpel_copy_s8(const scalpel_copy_params *params, const int8_t *x, int8_t *y);
+
+/* count bytes of y. */
+void scalpel_fill_s8(int8_t value, int32_t count, int8_t *y);
 
 /* Along rows of `depth` values.  y has the scale 1/256 and the zero point -128, and may be x. */
 typedef struct {
