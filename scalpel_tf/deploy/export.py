@@ -13,7 +13,7 @@ from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.int8 import require_int8
 from scalpel_tf.deploy.layer import Layer
 from scalpel_tf.deploy.lower import lower
-from scalpel_tf.deploy.memory import plan_memory
+from scalpel_tf.deploy.memory import MemoryPlan, operator_peaks, plan_memory
 from scalpel_tf.deploy.verify import write as write
 
 
@@ -104,7 +104,7 @@ def export(
     layers = lower(network, facts, rounding=rounding)
     plan = plan_memory(network, layers)
     constants = sum(layer.bytes for layer in layers)
-    _require_fit(constants, plan.arena, limits, facts, layers)
+    _require_fit(constants, plan.arena, limits, facts, layers, plan)
     inputs = verify.probes(network)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -116,7 +116,7 @@ def export(
         there = verify.on_board(scratch / "plain", scratch, target, inputs, outputs)
         deepest = there.stack if there.deepest is None else there.deepest
         used = (there.program or constants, plan.arena + deepest)
-        _require_fit(*used, limits, facts, layers)
+        _require_fit(*used, limits, facts, layers, plan)
         description = {**json.loads(files["model.json"]), "stack_bytes": deepest}
         write(scratch / "project", layouts.arrange(files, project, description, device, facts))
         _replace(scratch / "project", out, scratch)
@@ -195,7 +195,7 @@ def _limits(device: Board, flash, ram):
     )
 
 
-def _require_fit(flash, ram, limits, target, layers: list[Layer]):
+def _require_fit(flash, ram, limits, target, layers: list[Layer], plan: MemoryPlan):
     name, most_flash, most_ram = limits
     if flash <= most_flash and ram <= most_ram:
         return
@@ -209,10 +209,22 @@ def _require_fit(flash, ram, limits, target, layers: list[Layer]):
         density = room / (1.25 * sum(layer.bytes_dense for layer in layers))
         if density > 0:
             advice += f", or prune it to a ratio of about {1 - density:.2f}"
+    else:
+        advice += f"; {_widest(layers, plan)}"
     raise ValueError(
         f"The model needs {used:,} bytes of {kind}, {used - most:,} more than the {most:,} of "
         f"{name} ({most // KIB} KiB); {advice}."
     )
+
+
+def _widest(layers, plan):
+    """Which layer needs the RAM, and what would make it less."""
+    step, (name, most) = max(enumerate(operator_peaks(layers, plan)), key=lambda item: item[1][1])
+    layer = layers[step]
+    words = f"{name} ({layer.op}) breaks it with {most:,} bytes alive"
+    if layer.scratch:
+        words += f", {layer.scratch:,} of them to work in"
+    return f"{words}, where a smaller input or fewer channels would help"
 
 
 def _require_replaceable(out: Path):

@@ -6,63 +6,31 @@ import numpy as np
 
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer
+from scalpel_tf.deploy.placement import Block as Block
+from scalpel_tf.deploy.placement import align as align
+from scalpel_tf.deploy.placement import alive, place
 from scalpel_tf.deploy.tflite import Model, Tensor
-
-ALIGNMENT = 16
-
-
-@dataclass(frozen=True)
-class Block:
-    """`size` bytes that are in use from operator `first` to operator `last`, both included."""
-
-    size: int
-    first: int
-    last: int
-
-
-def align(size: int) -> int:
-    """`size` rounded up to the arena's alignment, in bytes."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def place(blocks: list[Block]) -> tuple[list[int], int]:
-    """(offset of every block, bytes of the arena): blocks in use at once never overlap.
-
-    Largest first, each at the lowest place that is free for as long as the block lives
-    (Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference, 2020, greedy by
-    size).
-    """
-    offsets = [0] * len(blocks)
-    placed: list[int] = []
-    for index in sorted(range(len(blocks)), key=lambda i: (-blocks[i].size, blocks[i].first, i)):
-        block = blocks[index]
-        neighbours = sorted(
-            (offsets[other], offsets[other] + align(blocks[other].size))
-            for other in placed
-            if blocks[other].first <= block.last and block.first <= blocks[other].last
-        )
-        free = 0
-        for start, end in neighbours:
-            if free + block.size <= start:
-                break
-            free = max(free, end)
-        offsets[index] = free
-        placed.append(index)
-    ends = [offset + align(block.size) for offset, block in zip(offsets, blocks, strict=True)]
-    return offsets, max(ends, default=0)
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Byte offsets in the arena: of every activation by tensor index, of every layer's scratch."""
+    """Byte offsets in the arena: of every activation by tensor index, of every layer's scratch.
+
+    alive: bytes in use while each layer runs, an output over its input counted once; the arena is
+    at least the largest of them.
+    """
 
     tensors: dict[int, int]
     scratch: list[int]
     arena: int
+    alive: list[int]
 
 
 def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
-    """The arena of a lowered model: activations and scratch, each only while it is in use."""
+    """The arena of a lowered model: activations and scratch, each only while it is in use.
+
+    A layer that may run in place writes over its first input where that is not needed any more.
+    """
     alias = _aliases(model)
     first = {alias(index): 0 for index in model.inputs}
     last = dict(first)
@@ -70,12 +38,46 @@ def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
         first.setdefault(alias(layer.y), step)
         last.update({alias(index): step for index in (*layer.inputs, layer.y)})
     last.update({alias(index): len(layers) for index in model.outputs})
-    blocks = [Block(tensor_bytes(model.tensors[i]), first[i], last[i]) for i in first]
+    tensors = list(first)
+    blocks = [
+        Block(
+            tensor_bytes(model.tensors[i]),
+            first[i],
+            last[i],
+            _under(i, tensors, layers, alias, last),
+        )
+        for i in tensors
+    ]
     blocks += [Block(layer.scratch, step, step) for step, layer in enumerate(layers)]
     offsets, arena = place(blocks)
-    places = dict(zip(first, offsets, strict=False))
+    places = dict(zip(tensors, offsets, strict=False))
     everywhere = {i: places[alias(i)] for i in range(len(model.tensors)) if alias(i) in places}
-    return MemoryPlan(everywhere, offsets[len(first) :], arena)
+    return MemoryPlan(
+        tensors=everywhere,
+        scratch=offsets[len(tensors) :],
+        arena=arena,
+        alive=alive(blocks)[: len(layers)],
+    )
+
+
+def operator_peaks(layers: list[Layer], plan: MemoryPlan) -> list[tuple[str, int]]:
+    """(layer, bytes in use while it runs): its inputs and output, its scratch, what lives on."""
+    return [(layer.name, size) for layer, size in zip(layers, plan.alive, strict=True)]
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """Bytes of an activation."""
+    return int(np.prod(tensor.shape)) * tensor.dtype.itemsize
+
+
+def _under(index, tensors, layers, alias, last):
+    """Which tensor's place `index` may take: the first input of a layer that runs in place."""
+    for step, layer in enumerate(layers):
+        if alias(layer.y) == index and layer.in_place:
+            source = alias(layer.inputs[0])
+            if last[source] == step and source != index:
+                return tensors.index(source)
+    return None
 
 
 def _aliases(model):
@@ -88,8 +90,3 @@ def _aliases(model):
         return index
 
     return alias
-
-
-def tensor_bytes(tensor: Tensor) -> int:
-    """Bytes of an activation."""
-    return int(np.prod(tensor.shape)) * tensor.dtype.itemsize
