@@ -1,5 +1,5 @@
 """Networks of the literature, and the data to train them with."""
 
-from scalpel_tf.zoo import datasets, networks
+from scalpel_tf.zoo import datasets, mlperf_tiny, networks
 
-__all__ = ["datasets", "networks"]
+__all__ = ["datasets", "mlperf_tiny", "networks"]
