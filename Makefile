@@ -8,7 +8,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
+.PHONY: demo test tflm surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
@@ -16,6 +16,11 @@ demo: $(VENV)/.demo $(VENV)/.ops
 
 test: lint $(VENV)/.ops
 	$(BIN)/python -m pytest -q -m "not slow"
+
+# Rewritten models in a TensorFlow Lite Micro tree of yours, beside the originals, bit for bit. Its
+# own makefile has to have made `microlite` in it; TFLM_LIBRARY is the library elsewhere.
+tflm: $(VENV)/.test
+	$(BIN)/python tests/tflm_tree.py --tflm $(TFLM_DIR) $(if $(TFLM_LIBRARY),--library $(TFLM_LIBRARY))
 
 # Surgery on every network of keras.applications, three seeds each; takes hours.
 surgery: $(VENV)/.test

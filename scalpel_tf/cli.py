@@ -116,7 +116,7 @@ def _export_arguments(command):
     command.add_argument("--ram", type=_bytes, help="limit, such as 64K")
     command.add_argument("--rounding", choices=("single", "double"), default="single")
     command.add_argument(
-        "--project", default="plain", help="plain, cmake, arduino or zephyr (default: plain)"
+        "--project", default="plain", help="plain, cmake, arduino, zephyr or tflm (default: plain)"
     )
     command.add_argument("--check", action="store_true", help="with a CRC-32 of the constants")
     _target(command)

@@ -86,34 +86,41 @@ def emit(
         + "\n",
         "test_vectors.h": _test_vectors_h(inputs, outputs),
         "model_data.h": MODEL_DATA_H.format(size=len(data)),
-        "model_data.cc": _model_data_cc(data),
+        "model_data.cc": model_data_cc(data),
     }
     contents = {name: text.encode() for name, text in files.items()}
     contents |= {path.name: path.read_bytes() for path in SKELETON.iterdir()}
     for path in runtime_files(files["model.c"]):
         contents[f"runtime/{path.name}"] = path.read_bytes()
-    if rounding == "double":
-        once = b"#define SCALPEL_DOUBLE_ROUNDING 0"
-        header = contents["runtime/scalpel_rounding.h"]
-        contents["runtime/scalpel_rounding.h"] = header.replace(once, once[:-1] + b"1")
+    return with_rounding(contents, rounding)
+
+
+def with_rounding(contents: dict[str, bytes], rounding: str) -> dict[str, bytes]:
+    """The files, with the runtime's switch in the position of "single" or "double"."""
+    name, once = "runtime/scalpel_rounding.h", b"#define SCALPEL_DOUBLE_ROUNDING 0"
+    if rounding == "double" and name in contents:
+        contents = {**contents, name: contents[name].replace(once, once[:-1] + b"1")}
     return contents
 
 
 def runtime_files(source: str) -> list[Path]:
-    """The files of the runtime that a C source calls, with the assembly behind them."""
-    called = set(re.findall(r"\b(scalpel_\w+)\(", source))
+    """The files of the runtime that a C source needs: what it calls, what that calls, headers."""
     texts = {path: path.read_text() for path in RUNTIME.iterdir() if path.is_file()}
-    chosen = {
-        path
-        for path, text in texts.items()
-        if path.suffix == ".c"
-        and called.intersection(re.findall(r"^\w.*?(scalpel_\w+)\(", text, re.M))
-    }
-    assembly = any("scalpel_fc_dsp.h" in texts[path] for path in chosen)
-    chosen.update(
-        path for path in texts if path.suffix == ".h" or (assembly and path.suffix == ".S")
-    )
+    chosen = {path for path in texts if path.suffix == ".h"}
+    wanted = set(re.findall(NAME, source))
+    defined = {path: set(re.findall(DEFINITION[path.suffix], texts[path], re.M)) for path in texts}
+    while missing := [p for p in texts.keys() - chosen if wanted & defined[p]]:
+        chosen.update(missing)
+        wanted.update(*(re.findall(NAME, texts[path]) for path in missing))
     return sorted(chosen)
+
+
+NAME = r"\bscalpel_\w+"
+DEFINITION = {
+    ".c": r"^\w.*?(scalpel_\w+)\(",
+    ".S": r"^ +(?:[A-Z]\w+|\.global) (scalpel_\w+)",
+    ".h": NAME,
+}
 
 
 def _model_h(model, layers, plan, target, crc):
@@ -190,9 +197,11 @@ def _test_vectors_h(inputs, outputs):
     return text
 
 
-def _model_data_cc(data):
+def model_data_cc(data: bytes) -> str:
+    """C++ source of the array that model_data.h declares."""
     body = array("model_data", np.frombuffer(data, np.uint8), "alignas(16) const")
-    return f'#include "model_data.h"\n\n{body}const unsigned int model_data_size = {len(data)};\n'
+    head = '#include "model_data.h"\n\n#include <cstdint>\n\n'
+    return f"{head}{body}const unsigned int model_data_size = {len(data)};\n"
 
 
 MODEL_H = """\
@@ -236,6 +245,7 @@ const void *model_output(const uint8_t *arena, uint32_t index);
 MODEL_C_HEAD = """\
 #include "model.h"
 
+#include "runtime/scalpel_conv.h"
 #include "runtime/scalpel_ops.h"
 #include "runtime/scalpel_runtime.h"
 

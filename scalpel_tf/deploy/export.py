@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from scalpel_tf.core.targets import KIB, TARGETS, Board, Target, find_target
-from scalpel_tf.deploy import board, c_source, convert, layouts, tflite, verify
+from scalpel_tf.deploy import board, c_source, convert, layouts, rewrite, tflite, tflm, verify
 from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.int8 import require_int8
 from scalpel_tf.deploy.layer import Layer
@@ -53,7 +53,7 @@ class ExportReport:
         return "\n".join(
             [
                 *lines,
-                f"equal to TensorFlow Lite, bit for bit, on {' and on '.join(self.verified)}",
+                *(f"equal to TensorFlow Lite, bit for bit, on {where}" for where in self.verified),
                 f"written to {self.path}",
             ]
         )
@@ -80,7 +80,8 @@ def export(
     rounding: "single", as TensorFlow Lite's interpreter rounds the sums of fully connected layers,
     or "double", as TensorFlow Lite Micro does; about one output in a hundred of the demo differs.
     project: "plain", "cmake", "arduino" or "zephyr", the build system that the folder is for (see
-    layouts.py).  check: with a model_check(), which finds damaged constants by their CRC-32.
+    layouts.py), or "tflm" for TensorFlow Lite Micro with custom operators (see tflm.py).
+    check: with a model_check(), which finds damaged constants by their CRC-32.
     `out` may be missing, empty, or an earlier export, which is replaced.
     Raises ValueError for a model that cannot be exported, RuntimeError without a C compiler.
     """
@@ -94,11 +95,14 @@ def export(
     limits = _limits(device, flash, ram)
     if rounding not in ("single", "double"):
         raise ValueError(f'`rounding` is "single" or "double"; got {rounding!r}.')
-    if project not in layouts.LAYOUTS:
+    projects_known = (*layouts.LAYOUTS, "tflm")
+    if project not in projects_known:
         raise ValueError(
-            f"`project` is one of {', '.join(map(repr, layouts.LAYOUTS))}; got {project!r}."
+            f"`project` is one of {', '.join(map(repr, projects_known))}; got {project!r}."
         )
     data = _bytes_of(model, representative_data)
+    if project == "tflm":
+        return _export_tflm(data, facts, out, limits)
     network = tflite.read(data)
     require_int8(network)
     layers = lower(network, facts, rounding=rounding)
@@ -129,6 +133,39 @@ def export(
         stack=deepest,
         stack_measured=there.stack,
         verified=here + there.where,
+    )
+
+
+def _export_tflm(data, target, out, limits) -> ExportReport:
+    """Every operator that becomes a custom one is proved by itself, with the same kernels."""
+    network = tflite.read(data)
+    found = tflm.sparse_operators(network, target)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        scratch = Path(scratch)
+        where = set()
+        for index in found:
+            alone = rewrite.isolate(data, index)
+            operator = tflite.read(alone)
+            require_int8(operator)
+            folder = scratch / str(index)
+            inputs = verify.probes(operator)
+            where.update(verify.here(folder, operator, alone, target, inputs, "double")[1])
+        files = tflm.emit(data, target, found)
+        description = json.loads(files["model.json"])
+        used = (description["model_bytes"], description["arena_bytes"])
+        _require_fit(*used, limits, target, [], None)
+        write(scratch / "project", files)
+        _replace(scratch / "project", out, scratch)
+    return ExportReport(
+        path=out,
+        target=target.name,
+        layers=tuple(description["layers"]),
+        flash=used[0],
+        ram=used[1],
+        stack=0,
+        stack_measured=0,
+        verified=tuple(sorted(where)),
     )
 
 
@@ -195,7 +232,7 @@ def _limits(device: Board, flash, ram):
     )
 
 
-def _require_fit(flash, ram, limits, target, layers: list[Layer], plan: MemoryPlan):
+def _require_fit(flash, ram, limits, target, layers: list[Layer], plan: MemoryPlan | None):
     name, most_flash, most_ram = limits
     if flash <= most_flash and ram <= most_ram:
         return
@@ -206,10 +243,10 @@ def _require_fit(flash, ram, limits, target, layers: list[Layer], plan: MemoryPl
     advice = f"it fits {' or '.join(fitting)}" if fitting else "no board that is listed is larger"
     if kind == "flash":
         room = sum(layer.bytes for layer in layers) - (used - most)
-        density = room / (1.25 * sum(layer.bytes_dense for layer in layers))
+        density = room / max(1.25 * sum(layer.bytes_dense for layer in layers), 1)
         if density > 0:
             advice += f", or prune it to a ratio of about {1 - density:.2f}"
-    else:
+    elif plan is not None:
         advice += f"; {_widest(layers, plan)}"
     raise ValueError(
         f"The model needs {used:,} bytes of {kind}, {used - most:,} more than the {most:,} of "

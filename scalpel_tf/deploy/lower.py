@@ -49,12 +49,8 @@ def fully_connected(
     x, weights, bias, y = plain_ops.operands(model, operator)
     matrix = weights.data
     out, cols = matrix.shape
-    rows = _rows(matrix, bias, x, weights, y, rounding)
-    packed = min(
-        formats(matrix),
-        key=lambda p: cost.fully_connected(p.kernel, out, cols, p.groups, target).cycles,
-    )
-    estimate = cost.fully_connected(packed.kernel, out, cols, packed.groups, target)
+    rows = rows_of(matrix, bias, x, weights, y, rounding)
+    packed, estimate = fastest(matrix, target, formats)
     fused = fc.fits_int8_kernel(matrix, rows, rounding)
     zero_point = int(y.zero_point[0])
     low, high = activation_range(operator.options["activation"], y.scale[0], zero_point)
@@ -89,8 +85,17 @@ def fully_connected(
         macs=batches * matrix.size,
         bytes=packed.flash,
         bytes_dense=matrix.size + cost.ROW_BYTES * out,
-        density=_density(packed, matrix),
+        density=density_of(packed, matrix),
     )
+
+
+def fastest(matrix: np.ndarray, target: Target, formats) -> tuple[fc.Packed, cost.LayerCost]:
+    """The form of an int8 matrix that the cost model finds fastest, and its cost."""
+    costs = [
+        (packed, cost.fully_connected(packed.kernel, *matrix.shape, packed.groups, target))
+        for packed in formats(matrix)
+    ]
+    return min(costs, key=lambda pair: pair[1].cycles)
 
 
 def _fully_connected_constants(symbol, packed, rows, out, cols, zero_point):
@@ -112,7 +117,8 @@ def _fully_connected_constants(symbol, packed, rows, out, cols, zero_point):
     )
 
 
-def _density(packed, matrix):
+def density_of(packed: fc.Packed, matrix: np.ndarray) -> float:
+    """Kept fraction of the weights, in whole groups."""
     if packed.kernel == "fc":
         return 1.0
     width = 8 if packed.kernel == "gcsr_fc8" else 4
@@ -120,7 +126,8 @@ def _density(packed, matrix):
     return kept / (matrix.shape[0] * len(gcsr.group_starts(matrix.shape[1], width)))
 
 
-def _rows(matrix, bias, x, weights, y, rounding):
+def rows_of(matrix, bias, x, weights, y, rounding: str) -> fc.Rows:
+    """What scales the sums of a FULLY_CONNECTED operator with these tensors."""
     multipliers = conv_multipliers if rounding == "single" else dense_multipliers
     multiplier, shift = multipliers(x.scale[0], weights.scale, y.scale[0])
     real = float(x.scale[0]) * weights.scale.astype(np.float64) / float(y.scale[0])

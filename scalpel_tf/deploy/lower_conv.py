@@ -37,7 +37,7 @@ def convolution(
     if weights.shape[3] != x.shape[3]:
         return None
     matrix = weights.data.reshape(len(weights.data), -1)
-    rows, used = _rows(matrix, bias, x, weights, y)
+    rows, used = rows_of(matrix, bias, x, weights, y)
     if rows is None:
         return None
     matrix = np.where(used[:, None], matrix, np.int8(0))
@@ -105,7 +105,7 @@ def _in_pairs(pool, y):
     return pool.name == "MAX_POOL_2D" and pairs and whole and min(size) > 1
 
 
-def _rows(matrix, bias, x, weights, y):
+def rows_of(matrix, bias, x, weights, y) -> tuple[fc.Rows | None, np.ndarray | None]:
     """(what scales the sums of every row or None where the kernel would not be exact, its use).
 
     Use: bool, whether the row's weights matter; where its scale is so small that it always gives
@@ -136,35 +136,38 @@ def _rows(matrix, bias, x, weights, y):
     return rows, used
 
 
-def _kernel(packed, zero_point, bounds):
+def kernel_of(packed: conv.Packed, zero_point: int, bounds: tuple[int, int]) -> str:
     """The name of the inner kernel."""
     only_above = packed.shape.pool == 1 and bounds[0] >= zero_point
     kind = "_pool2" if packed.shape.pool == 2 else "_relu" if only_above else ""
     return f"conv4{kind}{'_shared' * packed.shared}"
 
 
+def records(packed: conv.Packed, rows: fc.Rows, zero_point: int) -> np.ndarray:
+    """The numbers of every scalpel_conv_row, (out, 4)."""
+    rounding = (1 << rows.right_shift - 1) + (zero_point << rows.right_shift)
+    words = conv.packed_words(packed.counts, rows.right_shift)
+    return np.stack([rows.bias, rows.multiplier, rounding, words], 1)
+
+
 def _constants(symbol, packed, rows, zero_points, bounds):
     shape, (zero_in, zero_out) = packed.shape, zero_points
-    rounding = (1 << rows.right_shift - 1) + (zero_out << rows.right_shift)
-    words = conv.packed_words(packed.counts, rows.right_shift)
-    records = (
-        f"{{{literal(b)}, {literal(m)}, {literal(r)}, {w}u}}"
-        for b, m, r, w in zip(rows.bias, rows.multiplier, rounding, words, strict=True)
-    )
+    words = records(packed, rows, zero_out)
+    texts = (f"{{{literal(b)}, {literal(m)}, {literal(r)}, {w}u}}" for b, m, r, w in words)
     planes = (f"{{{', '.join(map(str, plane))}}}" for plane in packed.planes)
     sizes = (*shape.input, shape.channels, *shape.output, len(packed.counts))
     window = (*sizes, *shape.filter, *shape.stride, *shape.dilation, *shape.pad)
     return (
         array(f"{symbol}_values", packed.values, "static const MODEL_ALIGNED")
         + array(f"{symbol}_steps", packed.steps)
-        + f"static const scalpel_conv_row {symbol}_rows[{len(words)}] = {{\n{lines(records)}\n}};\n"
+        + f"static const scalpel_conv_row {symbol}_rows[{len(words)}] = {{\n{lines(texts)}\n}};\n"
         + f"static const scalpel_conv_plane {symbol}_planes[{len(packed.planes)}] = {{\n"
         + f"{lines(planes)}\n}};\n"
         + plain_ops.params(
             symbol,
             "scalpel_gcsr_conv",
             window=f"{{{', '.join(map(str, window))}}}",
-            kernel=f"scalpel_{_kernel(packed, zero_out, bounds)}",
+            kernel=f"scalpel_{kernel_of(packed, zero_out, bounds)}",
             values=f"{symbol}_values",
             steps=f"{symbol}_steps",
             rows=f"{symbol}_rows",
