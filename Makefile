@@ -8,7 +8,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test tflm surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz tf_versions bazel clean
+.PHONY: demo test tflm surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz exact tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
@@ -62,6 +62,10 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.benchmark: $(VENV)/.%: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
+
+# Thousands of random int8 operators against TensorFlow Lite's reference kernels, bit for bit.
+exact: $(VENV)/.test
+	$(BIN)/python tests/exactness.py --json out/exactness.json
 
 # One library of the C++ ops under several TensorFlows, each in a virtual environment of its own.
 tf_versions:

@@ -28,40 +28,57 @@ def tensor(shape, scale, zero_point=0, kind="INT8", axis=0):
 
 
 def single(name, operands, y, options=None, version=2):
-    """A `.tflite` of one operator with the output y.
+    """A `.tflite` of one operator with the output y; operands as `strands` takes them."""
+    return strands([[(name, operands, y, options, version)]])
 
-    operands: tensors, the model's inputs, and pairs (tensor, array), constants, in their order.
+
+def strands(chains):
+    """A `.tflite` of chains of operators side by side.
+
+    An operator is (name, operands, y, options, version). Operands in their order: tensors, which
+    are inputs of the model; pairs (tensor, array), constants; None, the output of the operator
+    before it. The last output of every chain is an output of the model.
     """
-    tensors, buffers, inputs = [y], [schema.BufferT()], []
-    for operand in operands:
-        if isinstance(operand, tuple):
-            operand, values = operand
-            operand.buffer = len(buffers)
-            buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-        else:
-            inputs.append(len(tensors))
-        tensors.append(operand)
-    operator = schema.OperatorT(inputs=list(range(1, len(tensors))), outputs=[0])
-    if options is not None:
-        operator.builtinOptions = options
-        kind = type(options).__name__[:-1]
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-    code = getattr(schema.BuiltinOperator, name)
+    tensors, buffers, codes = [], [schema.BufferT()], {}
+    operators, inputs, outputs = [], [], []
+    for chain in chains:
+        for name, operands, y, options, version in chain:
+            operator = schema.OperatorT(inputs=[])
+            for operand in operands:
+                if operand is None:
+                    operator.inputs.append(operators[-1].outputs[0])
+                    continue
+                if isinstance(operand, tuple):
+                    operand, values = operand
+                    operand.buffer = len(buffers)
+                    buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+                else:
+                    inputs.append(len(tensors))
+                operator.inputs.append(len(tensors))
+                tensors.append(operand)
+            operator.outputs = [len(tensors)]
+            tensors.append(y)
+            operator.opcodeIndex = codes.setdefault((name, version), len(codes))
+            if options is not None:
+                operator.builtinOptions = options
+                kind = type(options).__name__[:-1]
+                operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operators.append(operator)
+        outputs.append(operators[-1].outputs[0])
+    graph = schema.SubGraphT(tensors=tensors, inputs=inputs, outputs=outputs, operators=operators)
     model = schema.ModelT(
-        version=3,
-        operatorCodes=[
-            schema.OperatorCodeT(
-                deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version
-            )
-        ],
-        subgraphs=[
-            schema.SubGraphT(tensors=tensors, inputs=inputs, outputs=[0], operators=[operator])
-        ],
-        buffers=buffers,
+        version=3, operatorCodes=[_code(*key) for key in codes], subgraphs=[graph], buffers=buffers
     )
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _code(name, version):
+    code = getattr(schema.BuiltinOperator, name)
+    return schema.OperatorCodeT(
+        deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=version
+    )
 
 
 def integers(values):

@@ -1,0 +1,50 @@
+"""The exactness run: that it draws every operator, and that it sees what is wrong."""
+
+import exactness
+import numpy as np
+import pytest
+from random_operators import OPERATORS
+
+from scalpel_tf.deploy import convert
+
+
+@pytest.fixture(scope="module")
+def chains():
+    """One of every operator."""
+    return exactness.random_chains(0, len(OPERATORS), list(OPERATORS))[0]
+
+
+def test_every_operator_is_equal_on_this_machine(chains):
+    assert [name for name, _, _ in chains] == list(OPERATORS)
+    exactness.check(chains, "host")
+
+
+def test_one_wrong_output_is_found_and_named(chains, monkeypatch):
+    exact = convert.run_reference
+
+    def wrong(data, inputs):
+        outputs = exact(data, inputs)
+        outputs[2].flat[-1] ^= 1
+        return outputs
+
+    monkeypatch.setattr(convert, "run_reference", wrong)
+    name, seed, _ = chains[2]
+    few = chains[:4]
+    with pytest.raises(RuntimeError, match=f"{name} of seed {seed} differs on host in 1 of"):
+        exactness.check(few, "host")
+
+
+def test_the_corners_are_drawn():
+    """Shifts from -31 to 8, exact powers of two, zero points at both ends, empty rows."""
+    factors, points, powers, empty = [], set(), 0, 0
+    for seed in range(300):
+        ((_, operands, y, _, _),) = OPERATORS["FULLY_CONNECTED"](np.random.default_rng(seed))
+        x, (weights, values) = operands[:2]
+        scales = np.array(weights.quantization.scale, np.float64)
+        real = scales * x.quantization.scale[0] / y.quantization.scale[0]
+        factors += np.frexp(real)[1].tolist()
+        powers += (np.frexp(real)[0] == 0.5).any()
+        points.update(int(t.quantization.zeroPoint[0]) for t in (x, y))
+        empty += not values.any(1).all()
+    assert min(factors) <= -31 and max(factors) >= 8
+    assert {-128, 127} < points and powers > 10 and empty > 30
