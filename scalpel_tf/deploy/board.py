@@ -111,9 +111,12 @@ def run(elf: Path | str, inputs: list[np.ndarray], *, budget: int = 2_000_000_00
     sources = [machine.call("model_input", arena, i) for i in range(len(arrays))]
     results = [machine.call("model_output", arena, i) for i in range(len(outputs))]
 
-    for sample in range(len(arrays[0])):
+    def give(sample):
         for address, array in zip(sources, arrays, strict=True):
             machine.write(address, array[sample].tobytes())
+
+    for sample in range(len(arrays[0])):
+        give(sample)
         if sample == 0:
             counts, stack = machine.call_counted(
                 "model_invoke", arena, layer_at=layers, outside=outside
@@ -124,7 +127,9 @@ def run(elf: Path | str, inputs: list[np.ndarray], *, budget: int = 2_000_000_00
             data = machine.read(address, array[sample].nbytes)
             array[sample] = np.frombuffer(data, array.dtype).reshape(array.shape[1:])
 
-    instructions, cycles = _price(program, machine, counts)
+    give(0)
+    accesses = machine.call_accesses("model_invoke", arena, outside=outside)
+    instructions, cycles = _price(program, machine, np.concatenate([counts, accesses]))
     modelled = information["target"] == MODELLED
     return BoardRun(
         outputs=outputs,

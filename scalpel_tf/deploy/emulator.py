@@ -127,8 +127,7 @@ class Machine:
         """Call a C function and count it: (counts, bytes of stack that it used).
 
         layer_at: the layer that a block at this address enters.  outside: the layer it starts in.
-        counts is COUNT records: blocks by layer and by whether they were jumped to, and with size
-        0 the unaligned accesses by instruction, layer and wait states.
+        counts is COUNT records: blocks by layer and by whether they were jumped to.
         """
         board = self._board
         self._layer_at[:] = KEEP_LAYER
@@ -136,21 +135,42 @@ class Machine:
         self._counts[:] = 0
         board.layer, board.end, board.used = outside, self._program.symbols[function], 0
         self.write(self._bottom, bytes([PAINT]) * (self._top - self._bottom))
-        access = self._unicorn.UC_HOOK_MEM_READ | self._unicorn.UC_HOOK_MEM_WRITE
-        hook = self._add_hook(access, _hook_library().board_access)
         board.counting = 1
         try:
             self.call(function, *arguments)
         finally:
             board.counting = 0
-            self._uclib.uc_hook_del(self._engine._uch, hook)
-            self._engine.ctl_flush_tb()  # code translated with the hook stays slow
         if board.used == CAPACITY:
             raise RuntimeError(f"The program has more than {CAPACITY} different blocks to count.")
         stack = np.frombuffer(self.read(self._bottom, self._top - self._bottom), np.uint8)
         touched = np.flatnonzero(stack != PAINT)
         depth = len(stack) - int(touched[0]) if len(touched) else 0
-        return self._counts[self._counts["runs"] > 0], depth
+        return self._counts[self._counts["runs"] > 0].copy(), depth
+
+    def call_accesses(self, function: str, *arguments: int, outside: int) -> np.ndarray:
+        """Call again what `call_counted` counted: COUNT records of size 0, its unaligned accesses.
+
+        By instruction, layer and wait states. Unicorn's hook of memory accesses disturbs loads and
+        stores that an IT instruction makes conditional (as newlib's memcpy has them): nothing that
+        this call computes may be used, and where it goes astray, what it did so far is returned.
+        """
+        board = self._board
+        self._counts[:] = 0
+        board.layer, board.used = outside, 0
+        access = self._unicorn.UC_HOOK_MEM_READ | self._unicorn.UC_HOOK_MEM_WRITE
+        hook = self._add_hook(access, _hook_library().board_access)
+        self._engine.ctl_flush_tb()  # code translated without the hook does not call it
+        board.counting = 1
+        try:
+            self.call(function, *arguments)
+        except RuntimeError:
+            pass
+        finally:
+            board.counting = 0
+            self._uclib.uc_hook_del(self._engine._uch, hook)
+            self._engine.ctl_flush_tb()  # code translated with the hook stays slow
+        used = (self._counts["runs"] > 0) & (self._counts["size"] == 0)
+        return self._counts[used].copy()
 
     def _add_hook(self, kind: int, function: Any) -> ctypes.c_size_t:
         """Let Unicorn call a C function without Python in between."""
