@@ -143,7 +143,7 @@ CASES = {
     "strided slice masked": strided_slice(
         (1, 7, 6), (1, 6), [0, 2, 9], [0, 0, 0], [1, 1, 1], beginMask=5, endMask=5, shrinkAxisMask=2
     ),
-    "tile": moved("TILE", (1, 3, 2, 4), (1, 6, 2, 12), [1, 2, 1, 3]),
+    "tile": moved("TILE", (1, 5, 2, 4), (1, 15, 4, 8), [1, 3, 2, 2]),
     "dequantize": rescale("DEQUANTIZE", (0.037, -5, "INT8"), (None, 0, "FLOAT32")),
 }
 # TFLite Micro divides in double for RELU, does not rescale in RELU6, and lacks RELU_N1_TO_1 and

@@ -41,10 +41,9 @@ def describe(model: Model, layers: list[Layer], plan: MemoryPlan, target: Target
                 "density": layer.density,
                 "bytes": layer.bytes,
                 "bytes_dense": layer.bytes_dense,
-                "ram": layer.scratch
-                + sum(tensor_bytes(model.tensors[i]) for i in {*layer.inputs, layer.y}),
+                "ram": ram,
             }
-            for layer in layers
+            for layer, ram in zip(layers, plan.alive, strict=True)
         ],
     }
 

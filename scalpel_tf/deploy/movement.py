@@ -90,13 +90,9 @@ def _layer(model, operator, symbol, copies, fill=None):
     if fill is not None:
         calls.append((None, f"scalpel_fill_s8({fill}, {math.prod(y.shape)}, {{y}});"))
     for number, (source, to) in enumerate(copies):
-        axes = [(1, 0, 0)] * AXES + axes_of(source, to)
-        if len(axes) > 2 * AXES:
-            raise ValueError(
-                f"{operator.name} of {source.shape} needs {len(axes) - AXES} nested loops; up to "
-                f"{AXES} are supported."
-            )
-        size, x_step, y_step = zip(*axes[-AXES:], strict=True)
+        axes = axes_of(source, to)
+        outer, inner = axes[:-AXES], axes[-AXES:]
+        size, x_step, y_step = zip(*[(1, 0, 0)] * (AXES - len(inner)), *inner, strict=True)
         name = f"{symbol}_{number}"
         constants += params(
             name,
@@ -105,8 +101,8 @@ def _layer(model, operator, symbol, copies, fill=None):
             x_step=_braced(x_step),
             y_step=_braced(y_step),
         )
-        start, place = int(source.flat[0]), int(to.flat[0])
-        calls.append((number, f"scalpel_copy_s8(&{name}, {{x}} + {start}, {{y}} + {place});"))
+        places = [f"{{x}} + {int(source.flat[0])}", f"{{y}} + {int(to.flat[0])}"]
+        calls.append((number, _loops(outer, f"scalpel_copy_s8(&{name}, ", places)))
     return Layer(
         name=layer_name(symbol, y),
         op=operator.name,
@@ -118,6 +114,17 @@ def _layer(model, operator, symbol, copies, fill=None):
             text.format(x=inputs[number or 0], y=y) for number, text in calls
         ),
     )
+
+
+def _loops(axes, head, places):
+    """A call inside of loops over more axes than the kernel has."""
+    text, (x, y) = "", places
+    for depth, (size, x_step, y_step) in enumerate(axes):
+        index = f"i{depth}"
+        text += f"for (int32_t {index} = 0; {index} < {size}; ++{index}) {{{{\n"
+        x += f" + {x_step} * {index}" if x_step else ""
+        y += f" + {y_step} * {index}" if y_step else ""
+    return f"{text}{head}{x}, {y});" + "\n}}" * len(axes)
 
 
 def _numbered(shape):

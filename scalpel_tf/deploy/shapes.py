@@ -11,7 +11,11 @@ import numpy as np
 
 def elementwise(operator, inputs) -> tuple[int, ...]:
     """ADD, SUB, MUL: what two shapes broadcast to."""
-    return np.broadcast_shapes(*(tensor.shape for tensor in inputs))
+    shapes = [tensor.shape for tensor in inputs]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"cannot broadcast {' and '.join(map(str, shapes))}") from None
 
 
 def concatenation(operator, inputs) -> tuple[int, ...]:
