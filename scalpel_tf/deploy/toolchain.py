@@ -20,14 +20,14 @@ C_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 CXX_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror")
 FREESTANDING = Path(__file__).parent / "firmware" / "freestanding"
 
-# Zig's processor models leave the floating-point unit, and the DSP extension of the M33, out.
+# Zig's processor models leave the floating-point unit, the DSP extension of the M33 and Helium out.
 ARM_TARGETS = {
     "cortex-m0plus": ("thumb-freestanding-eabi", "cortex_m0plus"),
     "cortex-m3": ("thumb-freestanding-eabi", "cortex_m3"),
     "cortex-m4": ("thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp"),
     "cortex-m7": ("thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16"),
     "cortex-m33": ("thumb-freestanding-eabihf", "cortex_m33+dsp+fp_armv8d16sp"),
-    "cortex-m55": ("thumb-freestanding-eabihf", "cortex_m55+fp_armv8d16"),
+    "cortex-m55": ("thumb-freestanding-eabihf", "cortex_m55+fp_armv8d16+mve"),
 }
 
 

@@ -2,14 +2,15 @@
  *
  * Weights are grouped CSR as in scalpel_runtime.h: groups of 4 of a filter's weights in the order
  * (row, column, channel).  The input is widened, row after row, into a band of planes: entry j of a
- * plane holds the four inputs that a group meets at output column j, as int16.  So the inputs of
- * one group for four neighbouring output columns lie side by side, whatever the strides, and one
- * load of its weights serves all four.
+ * plane holds the four inputs that a group meets at output column j, as int16, with Helium as int8.
+ * So the inputs of one group for four neighbouring output columns lie side by side, whatever the
+ * strides, and one load of its weights serves all four.
  */
 #ifndef SCALPEL_CONV_H
 #define SCALPEL_CONV_H
 
 #include "scalpel_ops.h"
+#include "scalpel_tier.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,6 +25,17 @@ typedef struct {
                        16), the bytes that the kernel's unrolled loop is entered late by */
 } scalpel_conv_row;
 
+static inline uint32_t scalpel_conv_groups(const scalpel_conv_row *row) {
+  return 16 * ((row->packed >> 8) & 255) + 16 - (row->packed >> 16) / 60;
+}
+
+/* An input in the band. */
+#if SCALPEL_MVE
+typedef int8_t scalpel_conv_input;
+#else
+typedef int16_t scalpel_conv_input;
+#endif
+
 /* What a plane holds of each row, as bytes of the row with its padding; entry j stands at
  * j * stride_width * in_channels.  The first `split` of its four inputs lie at `first`, the others,
  * as if they stood behind them, at `second`, in this row or, if `below`, in the filter's next. */
@@ -32,15 +44,20 @@ typedef struct {
   int8_t split, below;
 } scalpel_conv_plane;
 
-/* What a kernel reads for four output columns; see scalpel_gcsr_conv for the arrays. */
+/* What a kernel reads for four output columns, with Helium for all of a band; see scalpel_gcsr_conv
+ * for the arrays. */
 typedef struct {
-  const int16_t *x;       /* in the band, at the filter's first row and the first column */
-  const int16_t *x_below; /* the same for the output row below, where rows are pooled */
+  const scalpel_conv_input *x; /* in the band, at the filter's first row and the first column */
+  const scalpel_conv_input *x_below; /* the same for the output row below, where rows are pooled */
   const uint8_t *steps;
   const int8_t *values;
   const scalpel_conv_row *rows, *end; /* not empty */
   int8_t *y;                          /* output columns lie `pitch` bytes apart */
   int32_t pitch;
+#if SCALPEL_MVE
+  int32_t columns;   /* at least 4 */
+  uint32_t *offsets; /* room for as many as a filter has groups */
+#endif
 } scalpel_conv_block;
 
 typedef void (*scalpel_conv_kernel)(const scalpel_conv_block *block);
@@ -73,11 +90,11 @@ typedef struct {
 
 /* Where a convolution stands in its output: rows come one after the other, from the top. */
 typedef struct {
-  int16_t *band;              /* tiles * band_rows rows of planes */
+  scalpel_conv_input *band;   /* tiles * band_rows rows of planes */
   int8_t *line, *next_line;   /* two rows of the input with its padding, */
   int32_t line_row, next_row; /* and which they are */
   int8_t *narrow;             /* a block of columns, where y has less */
-  int32_t row_size;           /* int16 a row of a band */
+  int32_t row_size;           /* inputs a row of a band */
   int32_t first, filled;      /* rows of the padded input that the bands hold */
   int32_t row;                /* of y: the next one */
 } scalpel_conv_state;

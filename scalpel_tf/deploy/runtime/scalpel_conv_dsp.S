@@ -3,7 +3,9 @@
  * r0 band  r1 steps  r2 values  r3 loops left, or the row  r4-r7 inputs  r8, r9 weights
  * r10, r11, r12, lr the columns' sums
  */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#include "scalpel_tier.h"
+
+#if SCALPEL_DSP
 
     .syntax unified
     .thumb
@@ -14,8 +16,8 @@
     ldrb.w r8, [r1], #1
     ldr.w r9, [r2], #4
     add.w r0, r0, r8, lsl #3
-    sxtb16.w r8, r9
-    sxtb16.w r9, r9, ror #8
+    sxtb16 r8, r9
+    sxtb16 r9, r9, ror #8
     ldmdb.w r0, {r4-r7}
     smlad r10, r8, r4, r10
     smlad r10, r9, r5, r10

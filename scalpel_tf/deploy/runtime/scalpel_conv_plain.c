@@ -1,9 +1,10 @@
-/* What scalpel_conv_dsp.S computes, slow and obvious: the inputs stay in their order. */
+/* What scalpel_conv_dsp.S and scalpel_conv_mve.c compute, slow and obvious: the inputs stay in
+ * their order. */
 #include "scalpel_conv.h"
 #include "scalpel_conv_widen.h"
 #include "scalpel_requantize.h"
 
-#if !(defined(__ARM_FEATURE_DSP) && defined(__thumb2__))
+#if !SCALPEL_DSP && !SCALPEL_MVE
 
 /* Where a kernel stands in its arrays. */
 typedef struct {
@@ -11,15 +12,12 @@ typedef struct {
   const int8_t *value;
 } cursor;
 
-static uint32_t group_count(const scalpel_conv_row *row) {
-  return 16 * ((row->packed >> 8) & 255) + 16 - (row->packed >> 16) / 60;
-}
-
-static void sums(const int16_t *x, const scalpel_conv_row *row, cursor *at, int32_t *acc) {
+static void sums(const scalpel_conv_input *x, const scalpel_conv_row *row, cursor *at,
+                 int32_t *acc) {
   for (int32_t i = 0; i < 4; ++i) {
     acc[i] = row->bias;
   }
-  for (uint32_t n = group_count(row); n > 0; --n) {
+  for (uint32_t n = scalpel_conv_groups(row); n > 0; --n) {
     x += 4 * *at->step++;
     for (int32_t i = 0; i < 4; ++i) {
       for (int32_t lane = 0; lane < 4; ++lane) {
@@ -80,7 +78,7 @@ void scalpel_conv4_pool2(const scalpel_conv_block *block) { conv4_pool2(block, 0
 
 void scalpel_conv4_pool2_shared(const scalpel_conv_block *block) { conv4_pool2(block, 1); }
 
-void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, int16_t *to) {
+void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, scalpel_conv_input *to) {
   for (int32_t j = 0; j < count; ++j, from += step, to += 4) {
     for (int32_t lane = 0; lane < 4; ++lane) {
       to[lane] = from[lane];
@@ -88,8 +86,8 @@ void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, int16_t
   }
 }
 
-void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count, int16_t *to,
-                              const int8_t *second, uint32_t mask) {
+void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count,
+                              scalpel_conv_input *to, const int8_t *second, uint32_t mask) {
   for (int32_t j = 0; j < count; ++j, from += step, second += step, to += 4) {
     for (int32_t lane = 0; lane < 4; ++lane) {
       to[lane] = (mask >> 8 * lane) & 1 ? from[lane] : second[lane];

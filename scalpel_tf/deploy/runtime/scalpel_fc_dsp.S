@@ -4,8 +4,9 @@
  * r4-r8, lr free.  On the stack: rows, end, y, z behind the saved registers, and x below them.
  */
 #include "scalpel_rounding.h"
+#include "scalpel_tier.h"
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if SCALPEL_DSP
 
     .syntax unified
     .thumb

@@ -7,9 +7,9 @@
 #define SCALPEL_FC_DSP_H
 
 #include "scalpel_runtime.h"
+#include "scalpel_tier.h"
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
-#define SCALPEL_FC_DSP 1
+#if SCALPEL_DSP
 
 /* y: groups * width of int16; the last group is read from x[n - width, n).  width: 4 or 8. */
 void scalpel_widen_s8(const int8_t *x, uint32_t n, uint32_t width, int16_t *y);

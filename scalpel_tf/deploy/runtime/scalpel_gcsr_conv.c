@@ -8,10 +8,14 @@ enum { MARGIN = 4 }; /* bytes before a line that a split entry may point to */
 
 static int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
 
+static int32_t band_inputs(const scalpel_gcsr_conv *w) {
+  return 4 * w->plane_count * w->entries * w->band_rows * w->tiles;
+}
+
 void scalpel_gcsr_conv_start(const scalpel_gcsr_conv *w, void *scratch, scalpel_conv_state *state) {
   state->band = scratch;
   state->row_size = 4 * w->plane_count * w->entries;
-  state->line = (int8_t *)(state->band + state->row_size * w->band_rows * w->tiles) + MARGIN;
+  state->line = (int8_t *)scratch + band_inputs(w) * (int32_t)sizeof(int16_t) + MARGIN;
   state->next_line = state->line + w->line_bytes + MARGIN;
   state->narrow = state->next_line + w->line_bytes;
   state->line_row = state->next_row = -1;
@@ -68,7 +72,7 @@ static void widen_row(const scalpel_gcsr_conv *w, const int8_t *x, scalpel_conv_
     }
   }
   for (int32_t tile = 0; tile < w->tiles; ++tile) {
-    int16_t *to = state->band + (tile * w->band_rows + state->filled) * state->row_size;
+    scalpel_conv_input *to = state->band + (tile * w->band_rows + state->filled) * state->row_size;
     const int32_t start = first_column(w, tile) * step;
     for (int32_t p = 0; p < w->plane_count; ++p, to += 4 * w->entries) {
       const scalpel_conv_plane *plane = &w->planes[p];
@@ -92,9 +96,9 @@ static void fill_bands(const scalpel_gcsr_conv *w, const int8_t *x, int32_t top,
     const int32_t gone = top - state->first;
     state->filled = larger(state->filled - gone, 0);
     for (int32_t tile = 0; tile < w->tiles; ++tile) {
-      int16_t *band = state->band + tile * w->band_rows * state->row_size;
+      scalpel_conv_input *band = state->band + tile * w->band_rows * state->row_size;
       memmove(band, band + gone * state->row_size,
-              (size_t)(state->filled * state->row_size) * sizeof(int16_t));
+              (size_t)(state->filled * state->row_size) * sizeof *band);
     }
     state->first = top;
   }
@@ -111,13 +115,27 @@ void scalpel_gcsr_conv_row(const scalpel_gcsr_conv *w, const int8_t *x, scalpel_
   const int32_t top = state->row * w->pool * window->stride_height;
   const int32_t reach = (window->filter_height - 1) * window->dilation_height + 1 +
                         (w->pool - 1) * window->stride_height;
-  scalpel_conv_block block = {0, 0, w->steps, w->values, w->rows, w->rows + channels, 0, channels};
+  scalpel_conv_block block = {.steps = w->steps,
+                              .values = w->values,
+                              .rows = w->rows,
+                              .end = w->rows + channels,
+                              .pitch = channels};
   fill_bands(w, x, top, top + reach, state);
   for (int32_t tile = 0; tile < w->tiles; ++tile) {
     const int32_t start = first_column(w, tile);
     const int32_t last = (columns - start < w->tile ? columns - start : w->tile) - 4;
-    const int16_t *from =
+    const scalpel_conv_input *from =
         state->band + (tile * w->band_rows + top - state->first) * state->row_size;
+#if SCALPEL_MVE
+    /* The half of the bands' room that int8 leaves is enough: a filter's steps add up to less
+     * than the entries of a band, and none but its first is 0. */
+    block.offsets = (uint32_t *)(void *)(state->band + band_inputs(w));
+    block.columns = larger(last, 0) + 4;
+    block.x = from;
+    block.x_below = from + window->stride_height * state->row_size;
+    block.y = last < 0 ? state->narrow : y + start / w->pool * channels;
+    w->kernel(&block);
+#else
     for (int32_t j = 0; j < last + 4; j += 4) {
       /* The last block of a tile starts early; where none fits, it is written elsewhere. */
       const int32_t column = last < 0 ? 0 : j < last ? j : last;
@@ -126,6 +144,7 @@ void scalpel_gcsr_conv_row(const scalpel_gcsr_conv *w, const int8_t *x, scalpel_
       block.y = last < 0 ? state->narrow : y + (start + column) / w->pool * channels;
       w->kernel(&block);
     }
+#endif
   }
   if (columns < 4) {
     memcpy(y, state->narrow, (size_t)(columns / w->pool * channels));

@@ -1,10 +1,13 @@
 /* Grouped-CSR fully connected, groups of 4, rows of any length. */
 #include "scalpel_fc_dsp.h"
+#include "scalpel_fc_mve.h"
 #include "scalpel_fc_plain.h"
 
 void scalpel_gcsr_fc4_delta_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch,
                                int8_t *y) {
-#ifdef SCALPEL_FC_DSP
+#if SCALPEL_MVE
+  scalpel_gcsr_fc_mve_s8(w, x, 4, true, scratch, y);
+#elif SCALPEL_DSP
   scalpel_widen_s8(x, w->in, 4, scratch);
   scalpel_gcsr_fc4_delta_dsp_s8(scratch, w->indices, w->values, w->rows, w->rows + w->out, y,
                                 2 * w->zero_point + 1);
@@ -20,7 +23,9 @@ void scalpel_gcsr_fc4_delta_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_
 
 void scalpel_gcsr_fc4_delta_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch,
                                 int32_t *y) {
-#ifdef SCALPEL_FC_DSP
+#if SCALPEL_MVE
+  scalpel_gcsr_fc_mve_s32(w, x, 4, true, scratch, y);
+#elif SCALPEL_DSP
   scalpel_widen_s8(x, w->in, 4, scratch);
   scalpel_gcsr_fc4_delta_dsp_s32(scratch, w->indices, w->values, w->rows, w->rows + w->out, y, 0);
 #else

@@ -1,9 +1,12 @@
 /* Grouped-CSR fully connected, groups of 8, rows of at most 256 groups. */
 #include "scalpel_fc_dsp.h"
+#include "scalpel_fc_mve.h"
 #include "scalpel_fc_plain.h"
 
 void scalpel_gcsr_fc8_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int8_t *y) {
-#ifdef SCALPEL_FC_DSP
+#if SCALPEL_MVE
+  scalpel_gcsr_fc_mve_s8(w, x, 8, false, scratch, y);
+#elif SCALPEL_DSP
   scalpel_widen_s8(x, w->in, 8, scratch);
   scalpel_gcsr_fc8_dsp_s8(scratch, w->indices, w->values, w->rows, w->rows + w->out, y,
                           2 * w->zero_point + 1);
@@ -18,7 +21,9 @@ void scalpel_gcsr_fc8_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scr
 }
 
 void scalpel_gcsr_fc8_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int32_t *y) {
-#ifdef SCALPEL_FC_DSP
+#if SCALPEL_MVE
+  scalpel_gcsr_fc_mve_s32(w, x, 8, false, scratch, y);
+#elif SCALPEL_DSP
   scalpel_widen_s8(x, w->in, 8, scratch);
   scalpel_gcsr_fc8_dsp_s32(scratch, w->indices, w->values, w->rows, w->rows + w->out, y, 0);
 #else

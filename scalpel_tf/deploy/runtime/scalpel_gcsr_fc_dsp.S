@@ -8,8 +8,9 @@
  * r4-r9, lr free.  On the stack: end, y, z.
  */
 #include "scalpel_rounding.h"
+#include "scalpel_tier.h"
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if SCALPEL_DSP
 
     .syntax unified
     .thumb

@@ -48,7 +48,8 @@ typedef struct {
  * scalpel_requantize_rows_s8, and need neither.
  * values:  4-byte aligned.
  * x:       in bytes, no alignment needed.
- * scratch: SCALPEL_FC_SCRATCH(in) bytes, 4-byte aligned; used with the DSP extension only.
+ * scratch: SCALPEL_FC_SCRATCH(in) bytes, 8-byte aligned; used with the DSP extension, and with
+ *          Helium where x is not aligned to the group width, or no whole number of groups.
  */
 #define SCALPEL_FC_SCRATCH(in) (2 * (((in) + 7) / 8 * 8))
 

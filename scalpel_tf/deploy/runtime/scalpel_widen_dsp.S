@@ -2,7 +2,9 @@
  *
  * void scalpel_widen_s8(const int8_t *x, uint32_t n, uint32_t width, int16_t *y)
  */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#include "scalpel_tier.h"
+
+#if SCALPEL_DSP
 
     .syntax unified
     .thumb
