@@ -5,6 +5,7 @@ Yu et al., Scalpel: Customizing DNN Pruning to the Underlying Hardware Paralleli
 
 from scalpel_tf import zoo
 from scalpel_tf.core import schedules, targets
+from scalpel_tf.deploy.analyze import analyze
 from scalpel_tf.deploy.export import export, run
 from scalpel_tf.deploy.sparse_layers import GroupedCSRConv2D, GroupedCSRDense
 from scalpel_tf.deploy.sparsify import densify, sparsify
@@ -25,6 +26,7 @@ __all__ = [
     "MaskLayer",
     "PruneWrapper",
     "add_masks",
+    "analyze",
     "callbacks",
     "densify",
     "export",

@@ -1,6 +1,7 @@
-"""scalpel-tf: demo | prune | export | run | build | targets. Exit code 0 only on success."""
+"""scalpel-tf: demo | prune | analyze | export | run | build | targets; exit code 0 on success."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,26 @@ def _export_arguments(command):
     _target(command)
 
 
+def analyze(options):
+    """Print what every operator of a model costs, and what pruning would gain."""
+    from scalpel_tf.deploy.analyze import analyze as run_analyze
+
+    data = options.representative_data
+    analysis = run_analyze(
+        options.model,
+        target=options.target,
+        representative_data=None if data is None else _load(data),
+    )
+    print(analysis)
+    return asdict(analysis)
+
+
+def _analyze_arguments(command):
+    command.add_argument("model", type=Path, help="an int8 .tflite, or a .keras model")
+    command.add_argument("--representative_data", type=Path, help=".npy of some hundred inputs")
+    _target(command)
+
+
 def run(options):
     """Build an exported project, run it on the virtual board, print instructions and cycles."""
     from scalpel_tf.deploy import project
@@ -181,14 +202,7 @@ def targets(options):
         boards = ", ".join(f"{b.name} ({b.flash // KIB}, {b.ram // KIB})" for b in target.boards)
         rows.append([target.name, target.parallelism, str(target.group_width or "nodes"), boards])
     print(table(rows))
-    return [
-        {
-            **vars(target),
-            "features": sorted(target.features),
-            "boards": [vars(board) for board in target.boards],
-        }
-        for target in TARGETS.values()
-    ]
+    return [{**asdict(target), "features": sorted(target.features)} for target in TARGETS.values()]
 
 
 def _target(command):
@@ -222,6 +236,7 @@ COMMANDS = {
     "demo": (demo, _demo_arguments),
     "prune": (prune, _prune_arguments),
     "export": (export, _export_arguments),
+    "analyze": (analyze, _analyze_arguments),
     "run": (run, _run_arguments),
     "build": (build, lambda command: None),
     "targets": (targets, lambda command: None),

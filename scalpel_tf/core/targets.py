@@ -27,6 +27,18 @@ class Board:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """What a processor can do in one cycle at most, with memories that never make it wait.
+
+    macs: int8 multiply-accumulates.  bytes: loaded.  No kernel reaches both.
+    """
+
+    macs: float
+    bytes: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A processor.
 
@@ -35,6 +47,7 @@ class Target:
     group_width: weights pruned together by default; None where whole nodes are pruned instead.
     features: instruction-set extensions that the kernels choose by ("dsp", "fpu", "mve", ...).
     boards: real boards, smallest flash first; empty where memory is no limit.
+    peak: of a microcontroller, for the roofline; None for other targets.
     source: where these facts are from.
     """
 
@@ -45,6 +58,7 @@ class Target:
     features: frozenset[str] = frozenset()
     boards: tuple[Board, ...] = field(default=())
     source: str = ""
+    peak: Peak | None = None
 
     @property
     def is_microcontroller(self) -> bool:
@@ -67,6 +81,7 @@ _TARGETS = (
             ),
         ),
         source="Arm, Cortex-M0+ Technical Reference Manual: ARMv6-M, no SIMD, 32-bit loads",
+        peak=Peak(0.5, 2, "Arm, Cortex-M0+ TRM, 3.3: MULS 1 and ADDS 1 cycle, LDR 2 cycles"),
     ),
     Target(
         "cortex-m3",
@@ -81,6 +96,7 @@ _TARGETS = (
             ),
         ),
         source="Arm, Cortex-M3 Technical Reference Manual: ARMv7-M, no SIMD, 32-bit loads",
+        peak=Peak(0.5, 4, "Arm, Cortex-M3 TRM, 3.3: MLA 2 cycles, a pipelined LDR 1 cycle"),
     ),
     Target(
         "cortex-m4",
@@ -94,6 +110,7 @@ _TARGETS = (
             Board("nRF52840", 1 * MIB, 256 * KIB, "Nordic, nRF52840 product specification", 0),
         ),
         source="Arm, Cortex-M4 Technical Reference Manual: ARMv7E-M, SMLAD on two 16-bit lanes",
+        peak=Peak(2, 4, "Arm, Cortex-M4 TRM, 3.3: SMLAD 1 cycle, a pipelined LDR 1 cycle"),
     ),
     Target(
         "cortex-m7",
@@ -113,6 +130,7 @@ _TARGETS = (
             ),
         ),
         source="Arm, Cortex-M7 Technical Reference Manual: ARMv7E-M, dual issue",
+        peak=Peak(2, 8, "Arm, Cortex-M7 TRM, 2.1 and 5: one MAC pipe, 64-bit memory interfaces"),
     ),
     Target(
         "cortex-m33",
@@ -141,6 +159,7 @@ _TARGETS = (
             ),
         ),
         source="Arm, Cortex-M33 Technical Reference Manual: ARMv8-M Mainline with DSP extension",
+        peak=Peak(2, 4, "Arm, Cortex-M33 TRM, B2: SMLAD 1 cycle, a 32-bit data interface"),
     ),
     Target(
         "cortex-m55",
@@ -163,6 +182,7 @@ _TARGETS = (
             ),
         ),
         source="Arm, Cortex-M55 Technical Reference Manual: ARMv8.1-M with Helium, 128-bit vectors",
+        peak=Peak(8, 8, "Arm, Cortex-M55 datasheet: 8 MACs of 8 bits and 64 bits loaded a cycle"),
     ),
     Target(
         "x86-64-avx2",

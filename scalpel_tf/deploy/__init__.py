@@ -4,7 +4,10 @@ tflite.py        reads a flatbuffer into a `Model` and refuses what is damaged
 int8.py          refuses what is not fully int8, or whose shapes and scales disagree
 convert.py       Keras -> int8 bytes, and the TFLite reference kernels that exports must equal
 quantization.py  real scales -> the integers that the C kernels multiply and shift by
+analyze.py       what every operator costs, and what pruning would gain
 export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
+rewrite.py       a flatbuffer in which some operators are custom ones
+tflm.py          a model for TensorFlow Lite Micro with the custom operators of skeletons/tflm
 verify.py        the C of an export beside TFLite's reference kernels, here and on the board
 layouts.py       the project as CMake with a board, as an Arduino library, as a Zephyr module
 stack.py         how deep the stack of a program can become

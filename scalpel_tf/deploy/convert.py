@@ -10,12 +10,26 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from scalpel_tf.deploy import tflite
+
+
+def load(model):
+    """The bytes of a `.tflite` or the Keras model, of a path; anything else as it is.
+
+    ValueError where there is no such file.
+    """
+    if not isinstance(model, (str, Path)):
+        return model
+    path = Path(model)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; give the path of a .tflite or .keras model.")
+    return keras.models.load_model(path) if path.suffix == ".keras" else path.read_bytes()
 
 
 def convert(model, representative_data) -> bytes:

@@ -193,17 +193,9 @@ def quantise(x: np.ndarray, entry: dict) -> np.ndarray:
 
 
 def _bytes_of(model, representative_data):
+    model = convert.load(model)
     if isinstance(model, bytes):
         return model
-    if isinstance(model, (str, Path)):
-        path = Path(model)
-        if not path.is_file():
-            raise ValueError(f"{path} is not a file; give the path of a .tflite or .keras model.")
-        if path.suffix != ".keras":
-            return path.read_bytes()
-        import keras
-
-        model = keras.models.load_model(path)
     if representative_data is None:
         raise ValueError(
             "A Keras model becomes int8 through `representative_data`, some hundred inputs of the "
