@@ -78,7 +78,7 @@ class ConvCost:
     widened_row: float
 
 
-CONV_DSP = ConvCost(130, 55, 90, 24.3, 9.5, 250)
+CONV_DSP = ConvCost(130, 68, 106, 24.3, 10.5, 300)
 CONV_PLAIN = ConvCost(90, 120, 210, 105, 30, 200)  # instructions of a Cortex-M3
 
 

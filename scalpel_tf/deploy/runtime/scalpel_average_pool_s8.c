@@ -70,7 +70,9 @@ static void pixel(const scalpel_pool_params *params, const scalpel_area *a, int8
   if (a->rows == 3 && a->columns == 3 && a->channels >= 4) {
     c = a->channels & ~3;
     scalpel_average_3x3(a->from, a->row_bytes, a->channels, y);
-    scalpel_clamp_bytes(params, c, y);
+    if (scalpel_pool_is_bounded(params)) {
+      scalpel_clamp_s8(y, (uint32_t)c, params->lowest, params->highest);
+    }
   } else if (count <= LARGEST) {
     const uint32_t lowest = scalpel_repeat4(params->lowest);
     const uint32_t highest = scalpel_repeat4(params->highest);

@@ -246,4 +246,55 @@
     bx lr
     .size scalpel_conv_widen_split, . - scalpel_conv_widen_split
 
+/* void scalpel_conv_copy(int8_t *to, const int8_t *from, int32_t count)
+ * Upwards: they may overlap if to <= from.  32 bytes at a time where both are words. */
+    FUNCTION scalpel_conv_copy
+    push {r4-r10}
+    orr r3, r0, r1
+    lsls r3, r3, #30
+    bne 3f
+    subs r2, r2, #32
+    blo 2f
+1:  ldmia r1!, {r3-r10}
+    stmia r0!, {r3-r10}
+    subs r2, r2, #32
+    bhs 1b
+2:  adds r2, r2, #32
+3:  subs r2, r2, #8
+    blo 5f
+4:  ldr.w r3, [r1]
+    ldr.w r4, [r1, #4]
+    add r1, r1, #8
+    str.w r3, [r0], #4
+    str.w r4, [r0], #4
+    subs r2, r2, #8
+    bhs 4b
+5:  adds r2, r2, #8
+    beq 7f
+6:  ldrb r3, [r1], #1
+    strb r3, [r0], #1
+    subs r2, r2, #1
+    bne 6b
+7:  pop {r4-r10}
+    bx lr
+    .size scalpel_conv_copy, . - scalpel_conv_copy
+
+/* void scalpel_conv_fill(int8_t *to, int32_t value, int32_t count) */
+    FUNCTION scalpel_conv_fill
+    uxtb r1, r1
+    orr r1, r1, r1, lsl #8
+    orr r1, r1, r1, lsl #16
+    subs r2, r2, #4
+    blt 2f
+1:  str.w r1, [r0], #4
+    subs r2, r2, #4
+    bge 1b
+2:  adds r2, r2, #4
+    ble 4f
+3:  strb r1, [r0], #1
+    subs r2, r2, #1
+    bne 3b
+4:  bx lr
+    .size scalpel_conv_fill, . - scalpel_conv_fill
+
 #endif

@@ -1,5 +1,7 @@
 /* What scalpel_conv_dsp.S and scalpel_conv_mve.c compute, slow and obvious: the inputs stay in
  * their order. */
+#include <string.h>
+
 #include "scalpel_conv.h"
 #include "scalpel_conv_widen.h"
 #include "scalpel_requantize.h"
@@ -92,6 +94,16 @@ void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count,
     for (int32_t lane = 0; lane < 4; ++lane) {
       to[lane] = (mask >> 8 * lane) & 1 ? from[lane] : second[lane];
     }
+  }
+}
+
+void scalpel_conv_copy(int8_t *to, const int8_t *from, int32_t count) {
+  memmove(to, from, (size_t)count);
+}
+
+void scalpel_conv_fill(int8_t *to, int32_t value, int32_t count) {
+  if (count > 0) {
+    memset(to, value, (size_t)count);
   }
 }
 

@@ -13,4 +13,10 @@ void scalpel_conv_widen(const int8_t *from, int32_t step, int32_t count, scalpel
 void scalpel_conv_widen_split(const int8_t *from, int32_t step, int32_t count,
                               scalpel_conv_input *to, const int8_t *second, uint32_t mask);
 
+/* count bytes, not negative; `to` and `from` may overlap if to <= from. */
+void scalpel_conv_copy(int8_t *to, const int8_t *from, int32_t count);
+
+/* count times the value; nothing where count < 1. */
+void scalpel_conv_fill(int8_t *to, int32_t value, int32_t count);
+
 #endif /* SCALPEL_CONV_WIDEN_H */

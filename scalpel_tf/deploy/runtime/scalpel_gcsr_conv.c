@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "scalpel_conv.h"
 #include "scalpel_conv_widen.h"
 #include "scalpel_runtime.h"
@@ -28,13 +26,13 @@ static void copy_line(const scalpel_gcsr_conv *w, const int8_t *x, int32_t row, 
   const int32_t size = window->in_width * window->in_channels;
   row -= window->pad_top;
   if (row < 0 || row >= window->in_height) {
-    memset(line, w->in_zero_point, (size_t)w->line_bytes);
+    scalpel_conv_fill(line, w->in_zero_point, w->line_bytes);
     return;
   }
   const int32_t used = size < w->line_bytes - pad ? size : w->line_bytes - pad;
-  memset(line, w->in_zero_point, (size_t)pad);
-  memcpy(line + pad, x + row * size, (size_t)used);
-  memset(line + pad + used, w->in_zero_point, (size_t)(w->line_bytes - pad - used));
+  scalpel_conv_fill(line, w->in_zero_point, pad);
+  scalpel_conv_copy(line + pad, x + row * size, used);
+  scalpel_conv_fill(line + pad + used, w->in_zero_point, w->line_bytes - pad - used);
 }
 
 /* Row `row` of the input with its padding, as far as the planes reach; kept for the next call. */
@@ -97,8 +95,8 @@ static void fill_bands(const scalpel_gcsr_conv *w, const int8_t *x, int32_t top,
     state->filled = larger(state->filled - gone, 0);
     for (int32_t tile = 0; tile < w->tiles; ++tile) {
       scalpel_conv_input *band = state->band + tile * w->band_rows * state->row_size;
-      memmove(band, band + gone * state->row_size,
-              (size_t)(state->filled * state->row_size) * sizeof *band);
+      scalpel_conv_copy((int8_t *)band, (const int8_t *)(band + gone * state->row_size),
+                        (int32_t)sizeof *band * state->filled * state->row_size);
     }
     state->first = top;
   }
@@ -147,7 +145,7 @@ void scalpel_gcsr_conv_row(const scalpel_gcsr_conv *w, const int8_t *x, scalpel_
 #endif
   }
   if (columns < 4) {
-    memcpy(y, state->narrow, (size_t)(columns / w->pool * channels));
+    scalpel_conv_copy(y, state->narrow, columns / w->pool * channels);
   }
   if (w->lowest > -128 || w->highest < 127) {
     scalpel_clamp_s8(y, (uint32_t)(columns / w->pool * channels), w->lowest, w->highest);

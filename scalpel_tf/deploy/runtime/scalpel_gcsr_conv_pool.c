@@ -1,6 +1,5 @@
-#include <string.h>
-
 #include "scalpel_conv.h"
+#include "scalpel_conv_widen.h"
 
 void scalpel_gcsr_conv_pool_s8(const scalpel_gcsr_conv *w, const scalpel_pool_params *pool,
                                scalpel_pool_kernel kernel, const int8_t *x, void *scratch,
@@ -23,7 +22,7 @@ void scalpel_gcsr_conv_pool_s8(const scalpel_gcsr_conv *w, const scalpel_pool_pa
     }
     const int32_t kept = first < top && state.row > top ? state.row - top : 0;
     if (kept > 0) {
-      memmove(rows, rows + (top - first) * row_bytes, (size_t)(kept * row_bytes));
+      scalpel_conv_copy(rows, rows + (top - first) * row_bytes, kept * row_bytes);
     }
     first = top;
     while (state.row < end) {

@@ -33,11 +33,9 @@ static inline void scalpel_pool(const scalpel_pool_params *params, const int8_t 
   }
 }
 
-/* Keeps n bytes in the pool's bounds. */
-static inline void scalpel_clamp_bytes(const scalpel_pool_params *params, int32_t n, int8_t *y) {
-  if (params->lowest > -128 || params->highest < 127) {
-    scalpel_clamp_s8(y, (uint32_t)n, params->lowest, params->highest);
-  }
+/* Whether the bounds leave anything out. */
+static inline int scalpel_pool_is_bounded(const scalpel_pool_params *params) {
+  return params->lowest > -128 || params->highest < 127;
 }
 
 /* With the DSP extension, in assembly: 3 x 3 pixels, row_bytes apart, all but channels % 4. */
