@@ -346,7 +346,7 @@ def _broadcast(rng):
         small = tuple(n if keep else 1 for n, keep in zip(made, kept, strict=True))
         shapes[rng.integers(2)] = small[int(rng.integers(len(made))) :] if kept[0] else small
     if rng.random() < 0.1:
-        shapes[1] = (1,)
+        shapes = [made, (1,)]
     return shapes, np.broadcast_shapes(*shapes)
 
 
