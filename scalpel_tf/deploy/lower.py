@@ -6,29 +6,52 @@ import numpy as np
 
 from scalpel_tf.core import cost, gcsr
 from scalpel_tf.core.targets import Target
-from scalpel_tf.deploy import depthwise, elementwise, lookup, movement, plain_ops
+from scalpel_tf.deploy import conv, depthwise, elementwise, lookup, movement, plain_ops
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.c_text import array, lines, literal
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer, layer_name
+from scalpel_tf.deploy.lower_conv import convolution, pool_of
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
+from scalpel_tf.deploy.room import rooms
 from scalpel_tf.deploy.tflite import Model, Operator
 
 
 def lower(
-    model: Model, target: Target, *, rounding: str = "single", formats=fc.candidates
+    model: Model,
+    target: Target,
+    *,
+    rounding: str = "single",
+    formats=fc.candidates,
+    conv_formats=conv.candidates,
+    tight: bool = False,
 ) -> list[Layer]:
     """The layers of a model that `require_int8` accepts, in order; RESHAPE vanishes.
 
     rounding: "single" or "double" (see runtime/scalpel_rounding.h).
-    formats: int8 matrix -> the packed forms that the cost model may choose from.
+    formats, conv_formats: of fully connected layers and of convolutions, weights -> the packed
+    forms that the cost model may choose from.
+    tight: whether every operator works in as few bytes as it can; else a convolution may use what
+    a runtime without fusion would need anyway, and is some per cent faster.
     Raises ValueError naming the first operator that has no kernel.
     """
-    layers = []
+    layers, done = [], []
+    room = [0] * len(model.operators) if tight else rooms(model)
     for index, operator in enumerate(model.operators):
-        if operator.name in ALIASES:
+        if operator.name in ALIASES or operator in done:
             continue
         symbol = f"layer_{len(layers)}"
+        if operator.name == "CONV_2D":
+            for pool in (pool_of(model, index), None):
+                layer = convolution(
+                    model, operator, symbol, target, conv_formats, pool, room[index]
+                )
+                if layer is not None:
+                    break
+            if layer is not None:
+                layers.append(layer)
+                done.append(pool)
+                continue
         if operator.name == "FULLY_CONNECTED":
             layers.append(fully_connected(model, operator, symbol, target, rounding, formats))
         elif operator.name in LOWER:
