@@ -23,7 +23,7 @@ def program(tmp_path, **functions):
         text += f".size {name}, . - {name}\n"
     (tmp_path / "f.S").write_text(text)
     compiler = toolchain.arm("cortex-m4", None)
-    arguments = ["-nostdlib", "-Wl,-Ttext=0", "-Wl,-e,f", tmp_path / "f.S"]
+    arguments = ["-nostdlib", "-Wl,-Ttext=0x100", "-Wl,-e,f", tmp_path / "f.S"]
     path = toolchain.compile_c(compiler, arguments, tmp_path / "f.elf")
     with open(path, "rb") as stream:
         elf = ELFFile(stream)
@@ -46,6 +46,15 @@ def program(tmp_path, **functions):
         ({"f": "str lr, [sp, #-4]!\nvpush {d8-d11}\nvpop {d8-d11}\nldr pc, [sp], #4"}, 36),
         ({"f": "stmdb sp!, {r4, r8-r11}\nldmia sp!, {r4, r8-r11}\nbx lr"}, 20),
         ({"f": "push {lr}\nbl g\npop {pc}", "g": "push {r4-r7}\npop {r4-r7}\nbx lr"}, 20),
+        # a call through a pointer: a word in memory, or the halves of one in the code
+        ({"f": "push {lr}\nldr r3, =g\nblx r3\npop {pc}", "g": "push {r4-r9}\nbx lr"}, 28),
+        (
+            {
+                "f": "push {lr}\nmovw r3, #:lower16:g\nmovt r3, #:upper16:g\nblx r3\npop {pc}",
+                "g": "push {r4-r9}\nbx lr",
+            },
+            28,
+        ),
         (
             {
                 "f": "cmp r0, #0\nbne g\nb h",
@@ -65,7 +74,7 @@ def test_depth(functions, depth, tmp_path):
     [
         ({"f": "push {lr}\nbl g\npop {pc}", "g": "push {lr}\nbl f\npop {pc}"}, "f calls itself"),
         ({"f": "sub sp, sp, r0\nbx lr"}, "f sets its stack pointer by `sub"),
-        ({"f": "push {lr}\nblx r3\npop {pc}"}, "f calls through r3"),
+        ({"f": "push {lr}\nldr r3, =f\nblx r3\npop {pc}"}, "f calls itself"),
     ],
 )
 def test_what_has_no_bound_is_said(functions, message, tmp_path):

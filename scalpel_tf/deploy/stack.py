@@ -1,29 +1,37 @@
 """How deep the stack of a function can become, read from the instructions of a program.
 
 Every instruction of a function that lowers the stack pointer counts, whether or not it runs, and of
-the functions that it calls the deepest one: an upper bound, for C and assembly alike.
+the functions that it calls the deepest one: an upper bound, for C and assembly alike.  A call
+through a pointer may reach every function whose address is anywhere in the program.
 """
 
 from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from scalpel_tf.deploy.elf import Program
 from scalpel_tf.deploy.timing import decode
 
 CONDITIONS = "eq|ne|hs|cs|lo|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le"
-BRANCHES = re.compile(rf"(bl|blx|b|b({CONDITIONS})|bl({CONDITIONS}))(\.[nw])?")
+VECTORS = 16
+CALLS = re.compile(rf"blx?({CONDITIONS})?(\.[nw])?")
+BRANCHES = re.compile(rf"bl?({CONDITIONS})?(\.[nw])?")
 
 
 def worst_stack(program: Program, name: str) -> int:
     """Bytes of stack that a call of the function can take at most.
 
-    ValueError where the program has no bound that is seen this way: recursion, a stack pointer that
-    is lowered by a register, a call through a pointer.
+    ValueError where the program has no bound that is seen this way: recursion, or a stack pointer
+    that is lowered by a register.
     """
     starts = {}
     for function, addresses in program.functions.items():
         starts.setdefault(addresses.start, (function, addresses))
+    code = {start: list(_instructions(program, a)) for start, (_, a) in starts.items()}
+    pointed = _words(program) | {word for found in code.values() for word in _built(found)}
+    pointed = {word - 1 for word in pointed if word % 2} & starts.keys()
     known: dict[int, int] = {}
 
     def depth(start, callers):
@@ -32,11 +40,11 @@ def worst_stack(program: Program, name: str) -> int:
             raise ValueError(f"{function} calls itself; its stack has no bound.")
         if start not in known:
             own, called = 0, set()
-            for instruction in _instructions(program, addresses):
+            for instruction in code[start]:
                 own += _lowered(instruction, function)
-                target = _target(instruction, function)
-                if target is not None and target not in addresses:
-                    called.add(target)
+                targets = _targets(instruction, pointed)
+                is_call = CALLS.fullmatch(instruction.mnemonic)
+                called |= targets if is_call else targets - {*addresses}
             unknown = called - starts.keys()
             if unknown:
                 raise ValueError(f"{function} branches {program.where(min(unknown))}.")
@@ -45,6 +53,27 @@ def worst_stack(program: Program, name: str) -> int:
         return known[start]
 
     return depth(program.functions[name].start, frozenset())
+
+
+def _words(program):
+    """Every aligned word that is loaded, but those of the vector table."""
+    words = set()
+    for start, contents in program.segments:
+        whole = np.frombuffer(contents[: len(contents) // 4 * 4], "<u4")
+        words |= set(whole[VECTORS if start == 0 else 0 :].tolist())
+    return words
+
+
+def _built(instructions):
+    """The words that pairs of MOVW and MOVT make."""
+    low = {}
+    for instruction in instructions:
+        parts = re.fullmatch(r"(\w+), #(0x[0-9a-f]+|\d+)", instruction.op_str)
+        name = instruction.mnemonic.split(".")[0]
+        if parts and name == "movw":
+            low[parts[1]] = int(parts[2], 0)
+        if parts and name == "movt" and parts[1] in low:
+            yield int(parts[2], 0) << 16 | low[parts[1]]
 
 
 def _instructions(program, addresses):
@@ -91,12 +120,10 @@ def _registers(operands):
     return count
 
 
-def _target(instruction, function):
-    """The address that an instruction branches to, if it is a call or a branch."""
+def _targets(instruction, pointed):
+    """The addresses that an instruction may branch to, if it is a call or a branch."""
     name, operands = instruction.mnemonic, instruction.op_str
-    if not BRANCHES.fullmatch(name):
-        return None
+    if name in ("blx", "bx") and not operands.startswith("#"):
+        return set() if operands == "lr" else pointed
     address = re.search(r"#(0x[0-9a-f]+|\d+)$", operands)
-    if address is None:
-        raise ValueError(f"{function} calls through {operands}.")
-    return int(address[1], 0)
+    return {int(address[1], 0)} if BRANCHES.fullmatch(name) and address else set()
