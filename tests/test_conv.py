@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import one_conv
 import pytest
+from models import int8
 
 from scalpel_tf.core.targets import find_target
 from scalpel_tf.deploy import board, c_source, conv, host
-from scalpel_tf.deploy.export import write
+from scalpel_tf.deploy.export import export, write
 from scalpel_tf.deploy.lower import lower
 from scalpel_tf.deploy.memory import plan_memory
 
@@ -193,3 +195,15 @@ def test_cycles_are_within_a_tenth_of_the_board(tmp_path):
     run = board.run(elf, one_conv.random_inputs(network, 1))
     for estimate, count in zip(estimates, run.layers, strict=True):
         assert estimate == pytest.approx(count.cycles, rel=0.1), count.name
+
+
+def test_where_ram_is_short_an_export_works_in_less(tmp_path):
+    def pooled():
+        inputs = keras.Input((32, 32, 8))
+        x = keras.layers.Conv2D(16, 5, padding="same")(inputs)
+        return keras.Model(inputs, keras.layers.MaxPooling2D(2)(x))
+
+    data = int8(pooled)
+    ample = export(data, out=tmp_path / "ample")
+    short = export(data, out=tmp_path / "short", ram=ample.ram - 1)
+    assert short.ram < ample.ram

@@ -16,6 +16,8 @@ from scalpel_tf.deploy.lower import lower
 from scalpel_tf.deploy.memory import MemoryPlan, operator_peaks, plan_memory
 from scalpel_tf.deploy.verify import write as write
 
+STACK = 1024  # bytes that a project may need beside its arena, before it is known
+
 
 @dataclass(frozen=True)
 class ExportReport:
@@ -107,6 +109,9 @@ def export(
     require_int8(network)
     layers = lower(network, facts, rounding=rounding)
     plan = plan_memory(network, layers)
+    if plan.arena + STACK > limits[2]:
+        layers = lower(network, facts, rounding=rounding, tight=True)
+        plan = plan_memory(network, layers)
     constants = sum(layer.bytes for layer in layers)
     _require_fit(constants, plan.arena, limits, facts, layers, plan)
     inputs = verify.probes(network)
