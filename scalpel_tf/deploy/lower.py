@@ -12,8 +12,8 @@ from scalpel_tf.deploy.c_text import array, lines, literal
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer, layer_name
 from scalpel_tf.deploy.lower_conv import convolution, pool_of
+from scalpel_tf.deploy.memory import rooms
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
-from scalpel_tf.deploy.room import rooms
 from scalpel_tf.deploy.tflite import Model, Operator
 
 

@@ -1,6 +1,6 @@
 """A static memory plan: where in one arena every activation and every scratch buffer lies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,6 +58,29 @@ def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
         arena=arena,
         alive=alive(blocks)[: len(layers)],
     )
+
+
+def rooms(model: Model) -> list[int]:
+    """For every operator: bytes that are free beside the activations that live on through it.
+
+    The limit is what the activations alone take where most of them live, every operator's output
+    apart from its inputs: no runtime without fusion needs less. The operator's own output is not
+    counted yet.
+    """
+    alias = _aliases(model)
+    first = {alias(index): -1 for index in model.inputs}
+    last = {}
+    for step, operator in enumerate(model.operators):
+        for index in operator.outputs:
+            first.setdefault(alias(index), step)
+        last.update({alias(i): step for i in (*operator.inputs, *operator.outputs) if i >= 0})
+    last.update({alias(index): len(model.operators) for index in model.outputs})
+    blocks = [Block(tensor_bytes(model.tensors[i]), first[i], last[i]) for i in first]
+    total = alive([replace(block, first=max(block.first, 0)) for block in blocks])
+    return [
+        max(total) - total[step] + sum(align(b.size) for b in blocks if b.first == step)
+        for step in range(len(model.operators))
+    ]
 
 
 def operator_peaks(layers: list[Layer], plan: MemoryPlan) -> list[tuple[str, int]]:
