@@ -47,9 +47,9 @@ def slow(*values):
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
-@pytest.mark.parametrize("first", [0, *slow(*range(1000, 21000, 200))])
+@pytest.mark.parametrize("first", [0, *slow(*range(1000, 21000, 100))])
 def test_random_convolutions_on_this_machine_under_the_sanitizers(first, tmp_path):
-    network = one_conv.model(cases_that_fit(range(first, first + 120)))
+    network = one_conv.model(cases_that_fit(range(first, first + 80)))
     x = one_conv.random_inputs(network, 2)
     expected = plain_outputs(tmp_path / "plain", network, x)
     layers = project(tmp_path / "project", network)
@@ -60,10 +60,10 @@ def test_random_convolutions_on_this_machine_under_the_sanitizers(first, tmp_pat
         np.testing.assert_array_equal(a, b, err_msg=str(index))
 
 
-@pytest.mark.parametrize("tight", [False, True])
+@pytest.mark.parametrize("tight", [True, *slow(False)])
 @pytest.mark.parametrize("first", [500, *slow(*range(30000, 36000, 200))])
 def test_random_convolutions_on_the_board(first, tight, tmp_path):
-    network = one_conv.model(cases_that_fit(range(first, first + 70)))
+    network = one_conv.model(cases_that_fit(range(first, first + 40)))
     x = one_conv.random_inputs(network, 1)
     expected = plain_outputs(tmp_path / "plain", network, x)
     project(tmp_path / "project", network, tight=tight)
@@ -158,6 +158,18 @@ def test_a_filter_whose_scale_is_next_to_nothing_needs_no_weights():
     layer = lower(replace(network, tensors=tuple(tensors)), M4)[0]
     kept = weights.data[[0, 1, 3, 4, 5]].reshape(-1, 4).any(1).sum()
     assert layer.kernel == "gcsr_conv" and layer.density == pytest.approx(kept / (18 * 6))
+
+
+@pytest.mark.parametrize(
+    "size, channels, line",
+    [((12, 12), 64, 8), ((7, 7), 1024, 7), ((25, 5), 64, 25), ((1, 1), 8, 1)],
+)
+def test_a_pointwise_convolution_cuts_its_image_into_lines(size, channels, line):
+    case = one_conv.random_case(1, **{**CASE, "input": size, "channels": channels})
+    network = one_conv.model([{**case, "filter": (1, 1)}])
+    operator = network.operators[0]
+    x, y = network.tensors[operator.inputs[0]], network.tensors[operator.outputs[0]]
+    assert conv.shape_of(operator, x, y, (1, 1)).output == (size[0] * size[1] // line, line)
 
 
 def test_steps_that_do_not_fit_a_byte_are_bridged():

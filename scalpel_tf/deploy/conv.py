@@ -143,16 +143,17 @@ def shape_of(operator, x, y, kernel: tuple[int, int], pool: int = 1) -> Shape:
         pool,
     )
     if tuple(kernel) == (1, 1) and shape.stride == (1, 1) and pool == 1:
-        columns = _line(shape.output[0] * shape.output[1], shape.channels)
+        columns = _line(shape)
         lines = shape.output[0] * shape.output[1] // columns, columns
         shape = replace(shape, input=lines, output=lines)
     return shape
 
 
-def _line(pixels, channels):
+def _line(shape):
     """The columns of a pointwise convolution's lines: few entries too many, short steps."""
-    most = max(4, SMALL_BAND // (2 * channels))
-    divisors = [n for n in range(1, pixels + 1) if pixels % n == 0 and (n <= most or n == 1)]
+    pixels = shape.output[0] * shape.output[1]
+    most = max(shape.output[1], SMALL_BAND // (2 * shape.channels))
+    divisors = [n for n in range(1, min(pixels, most) + 1) if pixels % n == 0]
     return min(divisors, key=lambda n: (-(-n // 4) * 4 * (pixels // n), n < 8, n))
 
 
