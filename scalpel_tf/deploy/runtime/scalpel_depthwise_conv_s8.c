@@ -1,5 +1,6 @@
 #include "scalpel_ops.h"
 #include "scalpel_requantize.h"
+#include "scalpel_runtime.h"
 #include "scalpel_simd.h"
 
 /* The taps of a filter that lie inside the input: `rows` x `columns`, from `x` and `weights` on. */
@@ -51,6 +52,15 @@ static inline int32_t narrow(int32_t acc, const scalpel_channel *scale, int32_t 
   return scalpel_narrow_output(acc, scale->multiplier, -1 - scale->shift, zero_point);
 }
 
+/* In assembly: all channels but the last channels % 4 of a window whose columns are neighbours.
+ * rows: at least 1, of three weights each.  offset: minus the zero point of x, in both lanes.
+ * zero_point: twice the output's, and one. */
+#define SCALPEL_DEPTHWISE_COLUMNS(name)                                                            \
+  void name(const int8_t *x, int32_t x_row, const int8_t *weights, int32_t channels, int32_t rows, \
+            const scalpel_channel *scale, uint32_t offset, int32_t zero_point, int8_t *y)
+SCALPEL_DEPTHWISE_COLUMNS(scalpel_depthwise_two_columns);
+SCALPEL_DEPTHWISE_COLUMNS(scalpel_depthwise_three_columns);
+
 /* All channels but the last channels % 4. */
 static void pixel_by_fours(const scalpel_depthwise_params *params, const taps *t, int8_t *y) {
   const taps here = *t; /* a copy, which no store to y can change */
@@ -58,8 +68,18 @@ static void pixel_by_fours(const scalpel_depthwise_params *params, const taps *t
   const uint32_t lowest = scalpel_repeat4(params->lowest);
   const uint32_t highest = scalpel_repeat4(params->highest);
   const int32_t zero_point = 2 * params->out_zero_point;
-  const int32_t end = params->window.out_channels - 3;
+  const int32_t channels = params->window.out_channels, end = channels - 3;
   const scalpel_channel *scale = params->channels;
+  const int32_t columns = params->window.dilation_width == 1 ? here.columns : 0;
+  if (params->window.filter_width == 3 && (columns == 2 || columns == 3) && here.rows > 0 &&
+      end > 0) {
+    (columns == 2 ? scalpel_depthwise_two_columns : scalpel_depthwise_three_columns)(
+        here.x, here.x_row, here.weights, channels, here.rows, scale, offset, zero_point + 1, y);
+    if (params->lowest > -128 || params->highest < 127) {
+      scalpel_clamp_s8(y, (uint32_t)channels & ~3u, params->lowest, params->highest);
+    }
+    return;
+  }
   for (int32_t c = 0; c < end; c += 4, scale += 4) {
     int32_t acc[4] = {scale[0].bias, scale[1].bias, scale[2].bias, scale[3].bias};
     add_four_channels(here, c, offset, acc);
@@ -73,7 +93,7 @@ static void pixel_by_fours(const scalpel_depthwise_params *params, const taps *t
 
 static void pixel(const scalpel_depthwise_params *params, const taps *t, int8_t *y) {
   const int32_t channels = params->window.out_channels;
-  const int32_t copies = channels / params->window.in_channels;
+  const int32_t copies = params->narrow ? 1 : channels / params->window.in_channels;
   int32_t c = 0;
 #if SCALPEL_SIMD
   if (params->narrow) {
@@ -92,8 +112,10 @@ static int32_t first_tap(int32_t start, int32_t dilation) {
 }
 
 static int32_t end_tap(int32_t start, int32_t dilation, int32_t filter, int32_t size) {
-  const int32_t inside = start < size ? (size - 1 - start) / dilation + 1 : 0;
-  return inside < filter ? inside : filter;
+  if (start + (filter - 1) * dilation < size) {
+    return filter;
+  }
+  return start < size ? (size - 1 - start) / dilation + 1 : 0;
 }
 
 void scalpel_depthwise_conv_s8(const scalpel_depthwise_params *params, const int8_t *x, int8_t *y) {
