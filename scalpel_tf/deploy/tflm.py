@@ -65,6 +65,7 @@ def emit(data: bytes, target: Target, found: dict[int, Sparse]) -> dict[str, byt
         "target": target.name,
         "project": "tflm",
         "arena_bytes": arena,
+        "arena_bytes_dense": arena_bytes(network, {}),
         "model_bytes": len(model),
         "model_bytes_dense": len(data),
         "layers": [_describe(network, i, found.get(i)) for i in range(len(network.operators))],
@@ -72,6 +73,7 @@ def emit(data: bytes, target: Target, found: dict[int, Sparse]) -> dict[str, byt
     words = {
         "TARGET": target.name,
         "ARENA": f"{arena:,}",
+        "ARENA_DENSE": f"{description['arena_bytes_dense']:,}",
         "BYTES": f"{len(model):,}",
         "DENSE": f"{len(data):,}",
         "SOURCES": " ".join(SOURCES[code][0] for code in codes),

@@ -7,7 +7,7 @@
 #include "runtime/scalpel_conv.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <new>
 
 #include "scalpel_tflm_ops.h"
 #include "scalpel_tflm_tensors.h"
@@ -134,7 +134,7 @@ bool RowsFit(const Data &data, uint32_t value_bytes, uint32_t step_bytes) {
     }
     const uint32_t groups = kUnrolled * (row.packed >> 8 & 255) + kUnrolled - late / kGroupCode;
     if (data.kernel->is_shared) at = 0;
-    if (groups > stored || groups > step_bytes - at) return false;
+    if (groups > stored || groups > step_bytes - at || groups > band) return false;
     stored -= groups;
     int64_t sum = 0, entry = 0;
     for (uint32_t i = 0; i < groups; ++i, ++at) {

@@ -4,9 +4,10 @@
 // Options  int8 version, kernel, lowest, highest, input zero point, output zero point;
 //          int32 inputs of a row
 #include <cstdlib>
+#include <new>
 
-#include "runtime/scalpel_fc_dsp.h"
 #include "runtime/scalpel_runtime.h"
+#include "runtime/scalpel_tier.h"
 #include "scalpel_tflm_ops.h"
 #include "scalpel_tflm_tensors.h"
 #include "tensorflow/lite/micro/kernels/kernel_util.h"
@@ -18,6 +19,7 @@ constexpr char kName[] = "SCALPEL_FULLY_CONNECTED";
 constexpr int kVersion = 1;
 constexpr int64_t kMostNarrow = int64_t{1} << 30;  // of a sum that an int8 kernel takes
 constexpr int64_t kMost = int64_t{1} << 31;
+constexpr bool kNeedsScratch = SCALPEL_DSP || SCALPEL_MVE;
 
 enum Input { kX, kValues, kIndices, kRows, kInputs };
 
@@ -136,10 +138,10 @@ TfLiteStatus Prepare(TfLiteContext *context, TfLiteNode *node) {
   SCALPEL_ENSURE(walk.is_valid, "a row leaves its arrays, the input, or 32 bits.");
 
   data->is_narrow = walk.is_narrow;
-#ifdef SCALPEL_FC_DSP
-  TF_LITE_ENSURE_STATUS(
-      context->RequestScratchBufferInArena(context, SCALPEL_FC_SCRATCH(w.in), &data->widened));
-#endif
+  if (kNeedsScratch) {
+    TF_LITE_ENSURE_STATUS(
+        context->RequestScratchBufferInArena(context, SCALPEL_FC_SCRATCH(w.in), &data->widened));
+  }
   if (!data->is_narrow) {
     TF_LITE_ENSURE_STATUS(
         context->RequestScratchBufferInArena(context, sizeof(int32_t) * w.out, &data->sums));
@@ -154,9 +156,9 @@ TfLiteStatus Eval(TfLiteContext *context, TfLiteNode *node) {
       tflite::micro::GetTensorData<int8_t>(tflite::micro::GetEvalInput(context, node, kX));
   int8_t *y = tflite::micro::GetTensorData<int8_t>(tflite::micro::GetEvalOutput(context, node, 0));
   int16_t *widened = nullptr;
-#ifdef SCALPEL_FC_DSP
-  widened = static_cast<int16_t *>(context->GetScratchBuffer(context, data.widened));
-#endif
+  if (kNeedsScratch) {
+    widened = static_cast<int16_t *>(context->GetScratchBuffer(context, data.widened));
+  }
   for (uint32_t b = 0; b < data.batches; ++b, x += w.in, y += w.out) {
     if (data.is_narrow) {
       data.kernel->narrow(&w, x, widened, y);
