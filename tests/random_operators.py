@@ -17,7 +17,8 @@ DENSITIES = (0.0, 0.05, 0.1, 0.3, 0.5, 1.0)
 
 
 def conv_2d(rng):
-    x, out, filter = (*_pair(rng, 13), _one(rng, CHANNELS)), int(rng.integers(1, 13)), _pair(rng, 5)
+    x, out = (*_pair(rng, 13), _one(rng, CHANNELS)), int(rng.integers(1, 13))
+    filter = (1, 1) if rng.random() < 0.2 else _pair(rng, 5)
     groups = 2 if x[2] % 2 == 0 and out % 2 == 0 and rng.random() < 0.05 else 1
     return [_conv("CONV_2D", rng, x, out, filter, (out, *filter, x[2] // groups), 0)]
 
@@ -25,7 +26,7 @@ def conv_2d(rng):
 def pooled_conv_2d(rng):
     """A convolution with a pool behind it, which may be fused."""
     (first,) = conv_2d(rng)
-    return [first, _pool(rng, str(rng.choice(["MAX", "AVERAGE"])), first[2])]
+    return [first, _pool(rng, str(rng.choice(["MAX", "AVERAGE"])), first[2], rng.random() < 0.2)]
 
 
 def depthwise_conv_2d(rng):

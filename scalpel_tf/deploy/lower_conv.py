@@ -1,6 +1,7 @@
 """CONV_2D -> C: the grouped-CSR kernel where its arithmetic holds, else the plain one."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,6 +44,8 @@ def convolution(
     matrix = np.where(used[:, None], matrix, np.int8(0))
     inside = pool is not None and _in_pairs(pool, y)
     shape = conv.shape_of(operator, x, y, weights.shape[1:3], 2 if inside else 1)
+    if pool is not None:  # which needs the rows of the image, not the lines of a pointwise one
+        shape = replace(shape, input=x.shape[1:3], output=y.shape[1:3])
     found = formats(matrix, shape)
     if not found:
         return None
