@@ -9,6 +9,7 @@ import test_conv
 import test_fc_kernels
 from fc_model import expected, layer, model
 
+from scalpel_tf.core import cost
 from scalpel_tf.core.targets import find_target
 from scalpel_tf.deploy import c_source, conv, qemu
 from scalpel_tf.deploy import fully_connected as fc
@@ -110,6 +111,26 @@ def test_random_convolutions(first, compiler, formats, tmp_path):
     check(found, outputs, [f"{first}: {i}" for i in range(len(outputs))])
 
 
+def test_a_convolution_in_instructions_and_in_estimated_cycles(tmp_path):
+    size = {"input": (12, 16), "channels": 16, "filters": 24, "filter": (3, 3), "stride": (1, 1)}
+    size |= {"dilation": (1, 1), "padding": "SAME", "activation": "NONE", "pool": None}
+    network = one_conv.model([one_conv.random_case(1, **size, density=d) for d in (0.2, 1.0)])
+    cycles = []
+
+    def formats(weights, shape):
+        costs = [(packed.cost(M55).cycles, packed) for packed in conv.candidates(weights, shape)]
+        least, packed = min(costs, key=lambda pair: pair[0])
+        cycles.append(least)
+        return [packed]
+
+    layers = test_conv.project(tmp_path, network, M55, conv_formats=formats)
+    assert [entry.kernel for entry in layers] == ["gcsr_conv", "conv4"]
+    x = one_conv.random_inputs(network, 1)
+    helium, dsp = run(tmp_path, x).instructions, run(tmp_path, x, flags=NO_HELIUM).instructions
+    for estimate, count, without in zip(cycles, helium, dsp, strict=True):
+        assert count < estimate < 2 * count and 1.5 * count < without
+
+
 LENET_300_100 = [
     # weights 784 to 300, 300 to 100, 100 to 10, in groups, at what pruning leaves
     (test_fc_kernels.sparse4, layer(300, 784, 0.06, 4, 1)),
@@ -129,6 +150,10 @@ def test_helium_needs_less_than_half_of_the_instructions(tmp_path):
         names(LENET_300_100), helium.instructions, dsp.instructions, strict=True
     ):
         assert 2 * with_helium < without, name
+    for (pack, entry), count in zip(LENET_300_100, helium.instructions, strict=True):
+        packed = pack(entry["weights"])
+        cycles = cost.fully_connected(packed.kernel, *entry["weights"].shape, packed.groups, M55)
+        assert count < cycles.cycles < 2 * count  # a vector instruction takes one or two
 
 
 def test_instructions_are_those_of_a_loop(tmp_path):

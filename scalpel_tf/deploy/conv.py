@@ -113,6 +113,7 @@ class Packed:
             groups=self.groups,
             steps=len(self.steps),
             blocks=self.shape.blocks,
+            bands=self.tiles * (self.shape.output[0] // self.shape.pool),
             pool=self.shape.pool,
             planes=len(self.planes),
             entries=self.tiles * self.entries,
