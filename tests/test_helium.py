@@ -131,6 +131,40 @@ def test_a_convolution_in_instructions_and_in_estimated_cycles(tmp_path):
         assert count < estimate < 2 * count and 1.5 * count < without
 
 
+def dyadic(size):
+    """Scales of 2^-2 to 2^-7, so that every fourth to 128th sum is half-way between two outputs."""
+    return (2.0 ** -(2 + np.arange(size) % 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+def test_sums_half_way_between_two_outputs_of_fully_connected(rounding, tmp_path):
+    entry = layer(1200, 5, 1.0, 1, 0)
+    entry["weights"][:] = [1, 0, 0, 0, -1]
+    entry |= {"scale": dyadic(1200), "bias": np.arange(-600, 600, dtype=np.int32)}
+    cases = [(pack, dict(entry)) for pack in (fc.pack_dense, test_fc_kernels.sparse4)]
+    for _, case in cases:
+        case["weights"] = entry["weights"].copy()
+    inputs, outputs = fully_connected(tmp_path, cases, rounding)
+    fused = "fc_s8(" in (tmp_path / "model.c").read_text()
+    assert fused == (rounding == "double")  # rounded once, such sums have a way of their own
+    check(run(tmp_path, inputs).outputs, outputs, names(cases))
+
+
+def test_sums_half_way_between_two_outputs_of_a_convolution(tmp_path):
+    size = {"input": (16, 16), "channels": 4, "filters": 48, "filter": (1, 1), "stride": (1, 1)}
+    size |= {"dilation": (1, 1), "padding": "VALID", "activation": "NONE", "pool": None}
+    network = one_conv.model([one_conv.random_case(1, **size)])
+    x, weights, bias, y = network.tensors
+    weights.data[...] = np.array([1, 0, 0, 0], np.int8)
+    bias.data[:] = 256 * (np.arange(48) // 6) - 1024 + int(x.zero_point[0])
+    weights.scale[:] = dyadic(48) / 16  # y has the scale 1/16
+    values = np.arange(-128, 128).reshape(1, 16, 16, 1).repeat(4, 3).astype(np.int8)
+    outputs = test_conv.plain_outputs(tmp_path / "plain", network, [values])
+    layers = test_conv.project(tmp_path / "project", network, M55)
+    assert "conv4" in layers[0].kernel and len(np.unique(outputs[0])) == 256
+    check(run(tmp_path / "project", [values]).outputs, outputs, ["ties"])
+
+
 LENET_300_100 = [
     # weights 784 to 300, 300 to 100, 100 to 10, in groups, at what pruning leaves
     (test_fc_kernels.sparse4, layer(300, 784, 0.06, 4, 1)),
