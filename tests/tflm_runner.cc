@@ -46,7 +46,7 @@ bool Run(const std::vector<char> &contents, const std::vector<char> &inputs, std
         std::fwrite(output->data.int8, 1, output->bytes, outputs);
       }
     }
-    if (works) std::printf("%zu\n", interpreter.arena_used_bytes());
+    if (works) std::printf("%lu\n", static_cast<unsigned long>(interpreter.arena_used_bytes()));
   }
   std::free(aligned);
   return works;
