@@ -3,9 +3,10 @@
     python tests/exactness.py --models 4000 --board 300 --json out/exactness.json
 
 Single operators (random_operators.py), many side by side in one model and so in one program: all of
-them on this machine under the address and undefined-behaviour sanitizers, some for each processor
-of the virtual board, and some in QEMU. Prints how many of each operator were equal in each place;
-fails at the first that is not, with the seed that makes it again.
+them on this machine under the address and undefined-behaviour sanitizers, where no layer may write
+to what is not its own, some for each processor of the virtual board, and some in QEMU. Prints how
+many of each operator were equal in each place; fails at the first that is not, with the seed that
+makes it again.
 """
 
 import argparse
@@ -22,12 +23,15 @@ from operator_models import strands
 from random_operators import OPERATORS
 
 from scalpel_tf.core.targets import find_target
-from scalpel_tf.deploy import board, c_source, convert, host, tflite
+from scalpel_tf.deploy import board, c_source, convert, host, tflite, toolchain
+from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.export import write
 from scalpel_tf.deploy.lower import lower
+from scalpel_tf.deploy.memory import plan_memory, tensor_bytes
 from scalpel_tf.report import save_json, table
 
 BOARDS = ("cortex-m4", "cortex-m0plus", "cortex-m33")
+WATCHED_MAIN = Path(__file__).parent / "data" / "watched_main.c"
 QEMU_MAIN = Path(__file__).parent / "data" / "qemu_vectors.c"
 QEMU = ("qemu-system-arm", "-M", "mps2-an386", "-display", "none", "-monitor", "none")
 QEMU_HOST = ("-serial", "none", "-semihosting-config", "enable=on,target=native")
@@ -94,7 +98,8 @@ def check(chains, place: str) -> None:
             _run_qemu(board.build(project, scratch, target, main=QEMU_MAIN))
             return
         if place == "host":
-            outputs = host.run_sanitized(host.build_sanitized(project, scratch), inputs)
+            program = _build_watched(project, Path(scratch), network, layers)
+            outputs = host.run_sanitized(program, inputs)
         else:
             outputs = board.run(board.build(project, scratch, target), inputs).outputs
     for (name, seed, _), actual, expected in zip(chains, outputs, reference, strict=True):
@@ -103,6 +108,25 @@ def check(chains, place: str) -> None:
             raise RuntimeError(
                 f"{name} of seed {seed} differs on {place} in {wrong} of {expected.size} outputs."
             )
+
+
+def _build_watched(project, scratch, network, layers):
+    """A sanitized program that fails where a layer writes to what is not its own."""
+    plan, information = plan_memory(network, layers), projects.read(project)
+    rows = (
+        f"{{model_layer_{i}, {plan.tensors[layer.y]}, {tensor_bytes(network.tensors[layer.y])}, "
+        f"{plan.scratch[i]}, {layer.scratch}}},\n"
+        for i, layer in enumerate(layers)
+    )
+    (scratch / "watched_layers.h").write_text("".join(rows))
+    (scratch / "model_information.c").write_text(projects.information_source(information))
+    arguments = ["-O1", "-g", *host.SANITIZE, f"-I{project}", f"-I{scratch}", WATCHED_MAIN]
+    for name in ("inputs", "outputs"):
+        sizes = ",".join(str(entry["bytes"]) for entry in information[name])
+        arguments.append(f"-D{name[:-1].upper()}_BYTES={sizes}")
+    files = [path for path in projects.sources(project) if path.name != "model.c"]
+    arguments += [scratch / "model_information.c", *files]
+    return toolchain.compile_c(toolchain.host(), arguments, scratch / "watched")
 
 
 def _run_qemu(elf):

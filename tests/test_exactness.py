@@ -1,11 +1,14 @@
 """The exactness run: that it draws every operator, and that it sees what is wrong."""
 
+from dataclasses import replace
+
 import exactness
 import numpy as np
 import pytest
 from random_operators import OPERATORS
 
 from scalpel_tf.deploy import convert
+from scalpel_tf.deploy.memory import plan_memory
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,16 @@ def test_one_wrong_output_is_found_and_named(chains, monkeypatch):
     few = chains[:4]
     with pytest.raises(RuntimeError, match=f"{name} of seed {seed} differs on host in 1 of"):
         exactness.check(few, "host")
+
+
+def test_a_layer_that_writes_beside_its_output_is_found(chains, monkeypatch):
+    def wrong(model, layers):
+        plan = plan_memory(model, layers)
+        return replace(plan, tensors={i: place + 16 for i, place in plan.tensors.items()})
+
+    monkeypatch.setattr(exactness, "plan_memory", wrong)
+    with pytest.raises(RuntimeError, match=r"layer \d writes to byte"):
+        exactness.check(chains[6:8], "host")
 
 
 def test_the_corners_are_drawn():
