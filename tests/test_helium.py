@@ -8,12 +8,13 @@ import pytest
 import test_conv
 import test_fc_kernels
 from fc_model import expected, layer, model
+from models import dense_model, int8
 
 from scalpel_tf.core import cost
 from scalpel_tf.core.targets import find_target
 from scalpel_tf.deploy import c_source, conv, qemu
 from scalpel_tf.deploy import fully_connected as fc
-from scalpel_tf.deploy.export import write
+from scalpel_tf.deploy.export import export, write
 from scalpel_tf.deploy.lower import lower
 
 M55 = find_target("cortex-m55")
@@ -224,3 +225,18 @@ def test_a_missing_emulator_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(RuntimeError, match="install qemu-system-arm"):
         qemu.run(tmp_path, [], target="cortex-m55")
+
+
+def test_an_export_is_proved_and_its_stack_measured_with_helium(tmp_path):
+    report = export(int8(dense_model), target="cortex-m55", out=tmp_path / "out")
+    assert [where.split(" (")[0] for where in report.verified] == [
+        *("this machine", "a virtual cortex-m55", "QEMU's cortex-m55")
+    ]
+    assert 0 < report.stack_measured <= report.stack <= report.stack_measured + 64
+
+
+def test_a_program_that_qemu_has_no_room_for_is_known():
+    sizes = {"text": 400 << 10, "data": 0, "bss": 400 << 10}
+    assert qemu.has_room(sizes, "cortex-m55")
+    assert not qemu.has_room({**sizes, "text": 511 << 10}, "cortex-m55")
+    assert not qemu.has_room({**sizes, "bss": 500 << 10}, "cortex-m55")

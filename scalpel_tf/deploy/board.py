@@ -63,17 +63,19 @@ def build(
     *,
     compiler: str | None = None,
     main: Path = FIRMWARE / "board_main.c",
+    built_for: str | None = None,
 ) -> Path:
     """Build a project for the board; returns the ELF, out/board-<target>.elf.
 
     target: a key of toolchain.ARM_TARGETS.  compiler: "gcc", "zig", or None for what is there.
-    main: the C file with the arena and main, which the board never enters.
+    main: the C file with the arena and main, which the board never enters.  built_for: the
+    processor whose code is made, by default one that the board can run.
     ValueError for a folder that is no project; RuntimeError where the compiler is missing or fails.
     """
     project = Path(project)
     information = projects.read(project)
     files = projects.sources(project)
-    built_for = BUILT_FOR.get(target, target)
+    built_for = built_for or BUILT_FOR.get(target, target)
     found = toolchain.arm(built_for, compiler)
     words = found.description + (f" for {built_for}" if built_for != target else "")
     information = {**information, "target": target, "compiler": words}

@@ -22,6 +22,7 @@ FIRMWARE = Path(__file__).parent / "firmware"
 BOARD = layouts.SKELETONS / "cmake"
 FLAGS = ("-O2", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
 STACK_BYTES = 16384
+MARGIN = 8192  # bytes, for qemu_main.c, board.c and what its loops need of the C library
 CALIBRATION = 20000  # instructions, see qemu_main.c
 SECONDS = 300
 
@@ -31,11 +32,13 @@ class QemuRun:
     """Outputs, (samples, ...) per model output, and the instructions of the last sample's layers.
 
     The call of a layer's function and its return count in the layer, and two or three instructions
-    that read the clock.  compiler: who built the program.
+    that read the clock.  stack_bytes: the deepest that a layer reached.  compiler: who built the
+    program.
     """
 
     outputs: list[np.ndarray]
     instructions: tuple[int, ...]
+    stack_bytes: int
     compiler: str
     source: str = "emulated"
 
@@ -43,6 +46,13 @@ class QemuRun:
 def available() -> bool:
     """Whether there is a qemu-system-arm here."""
     return shutil.which("qemu-system-arm") is not None
+
+
+def has_room(sizes: dict[str, int], target: str) -> bool:
+    """Whether a program of such sizes (of `board.sizes`) fits the memories that `run` has."""
+    flash, ram = layouts.MACHINES[target][1][1::2]
+    own = sizes["text"] + sizes["data"], sizes["data"] + sizes["bss"] + STACK_BYTES
+    return own[0] + MARGIN < flash and own[1] + MARGIN < ram
 
 
 def run(
@@ -75,7 +85,7 @@ def run(
         (scratch / "inputs").write_bytes(np.concatenate(rows, 1).tobytes())
         _boot(scratch, elf, layouts.MACHINES[target][0])
         data = np.fromfile(scratch / "outputs", np.uint8).reshape(len(rows[0]), -1)
-        ticks = np.fromfile(scratch / "ticks", np.uint32).astype(np.int64)
+        stack, calibration, *ticks = np.fromfile(scratch / "counts", np.uint32).tolist()
     start = 0
     for array in outputs:
         size = array[0].nbytes
@@ -84,7 +94,8 @@ def run(
         start += size
     return QemuRun(
         outputs=outputs,
-        instructions=tuple(round(int(t) * CALIBRATION / int(ticks[0])) for t in ticks[1:]),
+        instructions=tuple(round(count * CALIBRATION / calibration) for count in ticks),
+        stack_bytes=stack,
         compiler=found.description,
     )
 
@@ -111,9 +122,10 @@ def _build(project, information, scratch, target, compiler, flags):
     (scratch / "qemu_model.h").write_text(
         "".join(f"#define {name} {', '.join(map(str, items))}\n" for name, items in lists.items())
     )
+    defines = ["-DSEMIHOSTING", f"-DSTACK_BOTTOM={ram_origin:#x}u"]
     folder = projects.source_folder(project)
     files = [path for path in projects.sources(project) if path.name != "model.c"]
-    arguments = [*FLAGS, *flags, f"-I{folder}", f"-I{scratch}", f"-I{BOARD}", "-DSEMIHOSTING"]
+    arguments = [*FLAGS, *flags, f"-I{folder}", f"-I{scratch}", f"-I{BOARD}", *defines]
     arguments += ["-T", scratch / "board.ld", FIRMWARE / "qemu_main.c", BOARD / "board.c", *files]
     return toolchain.compile_c(compiler, arguments, scratch / "program.elf")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scalpel_tf.core.targets import Target
-from scalpel_tf.deploy import board, c_source, convert, host, stack, tflite, toolchain
+from scalpel_tf.deploy import board, c_source, convert, host, qemu, stack, tflite, toolchain
 from scalpel_tf.deploy.elf import load
 from scalpel_tf.deploy.emulator import Machine
 from scalpel_tf.deploy.lower import lower
@@ -83,25 +83,31 @@ def here(
 def on_board(
     project: Path, scratch: Path, target: str, inputs: list[np.ndarray], outputs: list[np.ndarray]
 ) -> OnBoard:
-    """Runs a project on the virtual board, if there is one here; RuntimeError where it differs."""
+    """Runs a project on the virtual board, if there is one here; RuntimeError where it differs.
+
+    What the board does not know, Helium, runs in QEMU, where that is installed and has the room.
+    """
     if not _board_is_here(target):
         return OnBoard()
     elf = board.build(project, scratch, target)
     result = board.run(elf, inputs)
-    if not _equal(result.outputs, outputs):
-        raise RuntimeError(
-            f"A virtual {target} gives other outputs than this machine; nothing was written. "
-            "Please report the model."
-        )
-    program = load(elf)
-    if "model_check" in program.functions:
+    _require_alike(result.outputs, outputs, f"A virtual {target}")
+    if "model_check" in (program := load(elf)).functions:
         _require_intact(program, target)
+    where, stack_bytes = (f"a virtual {target} ({result.compiler})",), result.stack_bytes
+    if target in board.BUILT_FOR:
+        elf = board.build(project, scratch / target, target, built_for=target)
+        if qemu.available() and qemu.has_room(board.sizes(elf), target):
+            result = qemu.run(project, inputs, target=target)
+            _require_alike(result.outputs, outputs, f"QEMU's {target}")
+            where += (f"QEMU's {target} ({result.compiler})",)
+            stack_bytes = result.stack_bytes
     sizes = board.sizes(elf)
     return OnBoard(
-        where=(f"a virtual {target} ({result.compiler})",),
+        where=where,
         program=sizes["text"] + sizes["data"],
-        stack=result.stack_bytes,
-        deepest=_deepest(program),
+        stack=stack_bytes,
+        deepest=_deepest(load(elf)),
     )
 
 
@@ -111,6 +117,14 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(contents)
+
+
+def _require_alike(found, outputs, machine):
+    if not _equal(found, outputs):
+        raise RuntimeError(
+            f"{machine} gives other outputs than this machine; nothing was written. "
+            "Please report the model."
+        )
 
 
 def _require_intact(program, target):
