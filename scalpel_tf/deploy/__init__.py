@@ -3,7 +3,11 @@
 tflite.py        reads a flatbuffer into a `Model` and refuses what is damaged
 int8.py          refuses what is not fully int8, or whose shapes and scales disagree
 convert.py       Keras -> int8 bytes, and the TFLite reference kernels that exports must equal
+shapes.py        what shape an operator makes of its inputs and constants
 quantization.py  real scales -> the integers that the C kernels multiply and shift by
+lower.py         operators -> layers: constants and a call of the runtime; its parts by operator are
+                 lower_conv.py, depthwise.py, plain_ops.py, elementwise.py, lookup.py, movement.py
+memory.py        when every activation and scratch buffer lives; placement.py: where
 analyze.py       what every operator costs, and what pruning would gain
 export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
 rewrite.py       a flatbuffer in which some operators are custom ones
