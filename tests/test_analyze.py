@@ -92,3 +92,19 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
     assert result["source"] == "modelled" and result["target"] == "cortex-m4"
     assert [o["name"] for o in result["operators"]] == ["fc1", "fc2"]
     assert f"{result['operators'][0]['cycles']:,}" in printed and "fits: STM32F401CC" in printed
+
+
+def test_an_untrained_network_of_many_layers_keeps_its_signal():
+    x = image = keras.Input((8, 8, 4))
+    for _ in range(30):
+        x = keras.layers.Conv2D(4, 1, kernel_initializer=keras.initializers.RandomNormal(0, 0.05))(
+            x
+        )
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(x))
+    model = keras.Model(image, x)
+    before = [array.copy() for array in model.get_weights()]
+    analysis = analyze(model)
+    assert analysis.arena is not None and "random inputs" in analysis.notes[0]
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

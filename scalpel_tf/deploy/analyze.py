@@ -7,6 +7,7 @@ the processor cannot go below: its peak of multiply-accumulates, or of bytes of 
 import math
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from scalpel_tf.core import criteria, selection
@@ -128,7 +129,25 @@ def _bytes_of(model, representative_data):
         for tensor in loaded.inputs
     ]
     note = "quantised with random inputs, as no representative data was given"
-    return convert.convert(loaded, noise if len(noise) > 1 else noise[0]), [note]
+    noise = noise if len(noise) > 1 else noise[0]
+    return convert.convert(_normalising(loaded, noise), noise), [note]
+
+
+def _normalising(model, noise):
+    """The model, its batch normalisations fitted to the noise if it has any.
+
+    In a network that was never trained the signal fades away from layer to layer, until no scale
+    can be found for it.
+    """
+    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        return model
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    copy(noise, training=True)
+    return copy
 
 
 def _memory(network, target):
