@@ -12,7 +12,7 @@ from models import dense_model, int8
 
 from scalpel_tf.core import cost
 from scalpel_tf.core.targets import find_target
-from scalpel_tf.deploy import c_source, conv, qemu
+from scalpel_tf.deploy import c_source, conv, qemu, toolchain
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.export import export, write
 from scalpel_tf.deploy.lower import lower
@@ -240,3 +240,16 @@ def test_a_program_that_qemu_has_no_room_for_is_known():
     assert qemu.has_room(sizes, "cortex-m55")
     assert not qemu.has_room({**sizes, "text": 511 << 10}, "cortex-m55")
     assert not qemu.has_room({**sizes, "bss": 500 << 10}, "cortex-m55")
+
+
+@pytest.mark.parametrize("level", ["-O0", "-Os", "-O3"])
+def test_the_kernels_compile_at_every_level(level, tmp_path):
+    """Registers are scarce around their loops, and some instructions take the low ones only."""
+    try:
+        compiler = toolchain.arm("cortex-m55", "gcc")
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    for source in sorted(c_source.RUNTIME.glob("*.c")):
+        if "SCALPEL_MVE" in source.read_text():
+            arguments = [level, "-Wconversion", "-pedantic", "-c", source]
+            toolchain.compile_c(compiler, arguments, tmp_path / "out.o")

@@ -26,7 +26,7 @@ static inline int32_t scalpel_groups4_mve(const int8_t *x, const uint8_t *index,
       "vmladava.s8 %[acc], q1, q2\n"
       "letp lr, 1b\n"
       "2:\n"
-      : [acc] "+&Te"(acc), [index] "+&r"(index), [value] "+&r"(value)
+      : [acc] "+&Te"(acc), [index] "+&l"(index), [value] "+&r"(value)
       : [x] "r"(x), [n] "r"(n)
       : "lr", "q0", "q1", "q2", "memory");
   return acc;
