@@ -5,6 +5,8 @@ from dataclasses import replace
 import exactness
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from operator_models import strands, tensor, windows
 from random_operators import OPERATORS
 
 from scalpel_tf.deploy import convert
@@ -45,6 +47,18 @@ def test_a_layer_that_writes_beside_its_output_is_found(chains, monkeypatch):
     monkeypatch.setattr(exactness, "plan_memory", wrong)
     with pytest.raises(RuntimeError, match=r"layer \d writes to byte"):
         exactness.check(chains[6:8], "host")
+
+
+def test_a_sum_below_a_half_that_two_roundings_raise():
+    """31 / 64 is rounded to 16 / 32, which is rounded to 1; the other row's 30 / 64 is not."""
+    x, y = tensor((1, 2, 2, 4), 0.125, -29), tensor((1, 2, 2, 2), 0.03125, 57)
+    weights = tensor((2, 1, 1, 4), 2.0**-8), np.zeros((2, 1, 1, 4), np.int8)
+    bias = tensor((2,), 2.0**-11, kind="INT32"), np.array([31, 30], np.int32)
+    options = windows(schema.Conv2DOptionsT(), (1, 1), (1, 1), (1, 1), "SAME", "NONE")
+    chain = [("CONV_2D", [x, weights, bias], y, options, 3)]
+    (expected,) = convert.run_reference(strands([chain]), np.zeros((1, 2, 2, 4), np.int8))
+    assert expected[0, 0, 0].tolist() == [58, 57]
+    exactness.check([("CONV_2D", 0, chain)], "host")
 
 
 def test_the_corners_are_drawn():

@@ -123,7 +123,9 @@ def rows_of(matrix, bias, x, weights, y) -> tuple[fc.Rows | None, np.ndarray | N
     bias = np.zeros(out, np.int64) if bias is None else bias.data.astype(np.int64).ravel()
     zero_points = int(x.zero_point[0]), int(y.zero_point[0])
     most = np.abs(bias - zero_points[0] * wide.sum(1)) + 128 * np.abs(wide).sum(1)
-    nothing = np.ldexp(most * multiplier.astype(np.float64), shift - 31) < 0.49
+    # Two roundings: what is half a step of the first below half an output becomes that half.
+    largest = np.ldexp(most * multiplier.astype(np.float64), shift - 31)
+    nothing = (largest == 0) | (largest < 0.5 - np.ldexp(1.0, shift - 1))
     used = ~nothing & wide.any(1)
     if (most[used] >= 1 << 30).any():
         return None, None
