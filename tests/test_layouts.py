@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from models import dense_model, int8
 
-from scalpel_tf.deploy import toolchain
+from scalpel_tf.core.targets import find_target
+from scalpel_tf.deploy import layouts, toolchain
 from scalpel_tf.deploy.export import export
 
 CMAKE = shutil.which("cmake") or str(Path(sys.executable).with_name("cmake"))
@@ -170,3 +171,15 @@ def test_what_is_generated_is_clean_of_conversions(folders, compiler, tmp_path):
 def test_an_unknown_layout_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`project` is one of 'plain', 'cmake'.*got 'make'"):
         export(int8(dense_model), out=tmp_path / "out", project="make")
+
+
+def test_the_readme_says_what_a_boot_rom_wants():
+    target = find_target("cortex-m0plus")
+    description = {"layers": [], "stack_bytes": 0, "constant_bytes": 0, "arena_bytes": 0}
+    files = dict.fromkeys(("main.c", "test_vectors.h"), b"")
+    readmes = {
+        board.name: layouts.arrange(files, "cmake", description, board, target)["README.md"]
+        for board in target.boards
+    }
+    assert b"second-stage loader" in readmes["Raspberry Pi Pico"]
+    assert b"boot ROM" not in readmes["STM32G071RB"] and b"0x08000000" in readmes["STM32G071RB"]

@@ -15,6 +15,7 @@ class Board:
     """A real board: bytes of flash and of RAM that a program on it can use, and where they begin.
 
     ram_bank: bytes in one piece from ram_origin on, where RAM is in several; None where it is not.
+    boot: what it wants beside vectors at flash_origin to start a program, as a sentence.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Board:
     flash_origin: int = 0x08000000
     ram_origin: int = 0x20000000
     ram_bank: int | None = None
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ _TARGETS = (
             Board("STM32L053R8", 64 * KIB, 8 * KIB, "ST, STM32L053x8 datasheet"),
             Board("STM32G071RB", 128 * KIB, 36 * KIB, "ST, STM32G071xB datasheet"),
             Board(
-                "Raspberry Pi Pico", 2 * MIB, 264 * KIB, "Raspberry Pi, Pico datasheet", 0x10000000
+                "Raspberry Pi Pico",
+                2 * MIB,
+                264 * KIB,
+                "Raspberry Pi, Pico datasheet",
+                0x10000000,
+                boot="Its boot ROM wants the second-stage loader of the Pico SDK in front.",
             ),
         ),
         source="Arm, Cortex-M0+ Technical Reference Manual: ARMv6-M, no SIMD, 32-bit loads",
@@ -92,7 +99,14 @@ _TARGETS = (
             Board("STM32F103C8", 64 * KIB, 20 * KIB, "ST, STM32F103x8 datasheet"),
             Board("STM32L152RE", 512 * KIB, 80 * KIB, "ST, STM32L152xE datasheet"),
             Board(
-                "LPC1768", 512 * KIB, 64 * KIB, "NXP, LPC1768 datasheet", 0, 0x10000000, 32 * KIB
+                "LPC1768",
+                512 * KIB,
+                64 * KIB,
+                "NXP, LPC1768 datasheet",
+                0,
+                0x10000000,
+                32 * KIB,
+                boot="Its boot ROM wants a checksum of the vectors, which flashing tools add.",
             ),
         ),
         source="Arm, Cortex-M3 Technical Reference Manual: ARMv7-M, no SIMD, 32-bit loads",
@@ -146,6 +160,7 @@ _TARGETS = (
                 "NXP, LPC55S6x datasheet",
                 flash_origin=0,
                 ram_bank=272 * KIB,
+                boot="Its boot ROM wants a checksum of the vectors, which flashing tools add.",
             ),
             Board(
                 "nRF5340 (application core)", 1 * MIB, 512 * KIB, "Nordic, nRF5340 product spec", 0
@@ -179,6 +194,7 @@ _TARGETS = (
                 0x80000000,
                 0x02000000,
                 4096 * KIB,
+                boot="Its secure enclave starts what Alif's tools have packed.",
             ),
         ),
         source="Arm, Cortex-M55 Technical Reference Manual: ARMv8.1-M with Helium, 128-bit vectors",

@@ -101,6 +101,7 @@ def _words(description, board, target):
         "MACHINE_MAP": _memory_map(memory),
         "DEVICE": board.name,
         "DEVICE_MAP": _memory_map(device),
+        "BOOT": f" {board.boot}" if board.boot else "",
         "FLASH_AT": f"{device[0]:#010x}",
         "RAM_AT": f"{device[2]:#010x}",
         "CPU_FLAGS": " ".join(flags),
