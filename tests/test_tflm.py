@@ -210,6 +210,12 @@ def test_the_folder(tmp_path):
     assert "scalpel_softmax_s8.c" not in names
 
 
+def test_a_check_of_the_constants_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`check` is for the constants of C projects"):
+        export(small_model(), out=tmp_path / "out", project="tflm", check=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_resolver_names_the_methods_of_tensorflow_lite_micro():
     names = ["CONV_2D", "FULLY_CONNECTED", "L2_NORMALIZATION", "SPACE_TO_BATCH_ND", "PADV2"]
     methods = [

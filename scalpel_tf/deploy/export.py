@@ -102,6 +102,11 @@ def export(
         raise ValueError(
             f"`project` is one of {', '.join(map(repr, projects_known))}; got {project!r}."
         )
+    if check and project == "tflm":
+        raise ValueError(
+            '`check` is for the constants of C projects; a project for "tflm" holds a flatbuffer. '
+            "Leave one of them out."
+        )
     data = _bytes_of(model, representative_data)
     if project == "tflm":
         return _export_tflm(data, facts, out, limits)
