@@ -86,3 +86,12 @@ def test_check_inputs_says_what_is_wrong(inputs, message):
 def test_empty_outputs_have_one_row_per_sample():
     (z,) = projects.empty_outputs(INFORMATION, 5)
     assert z.shape == (5, 3, 1) and z.dtype == np.int16
+
+
+def test_the_sources_of_an_arduino_library_are_in_src(tmp_path):
+    (tmp_path / "src" / "runtime").mkdir(parents=True)
+    for name in ("src/model.c", "src/runtime/a.c"):
+        (tmp_path / name).touch()
+    assert projects.source_folder(tmp_path) == tmp_path / "src"
+    found = [str(path.relative_to(tmp_path)) for path in projects.sources(tmp_path)]
+    assert found == ["src/model.c", "src/runtime/a.c"]
