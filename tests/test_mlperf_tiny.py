@@ -1,5 +1,6 @@
 """MLPerf Tiny's networks: their sizes, and their exports bit for bit."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ runtime.Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size=1 << 20).prin
 """
 
 
+@functools.cache
 def int8(build):
     """The network with random weights and statistics, calibrated on noise."""
     keras.utils.set_random_seed(0)
