@@ -242,7 +242,7 @@ def test_a_program_that_qemu_has_no_room_for_is_known():
     assert not qemu.has_room({**sizes, "bss": 500 << 10}, "cortex-m55")
 
 
-@pytest.mark.parametrize("level", ["-O0", "-Os", "-O3"])
+@pytest.mark.parametrize("level", ["-Os", *test_conv.slow("-O0", "-O3")])
 def test_the_kernels_compile_at_every_level(level, tmp_path):
     """Registers are scarce around their loops, and some instructions take the low ones only."""
     try:
