@@ -47,7 +47,7 @@ accuracy: $(VENV)/.test
 # Cycles, instructions and bytes on the virtual Cortex-M4, beside the dense kernels; seconds of the
 # sparse kernels on this CPU, beside every library that is installed.
 benchmark: $(VENV)/.test $(VENV)/.benchmark
-	$(BIN)/python benchmarks/cortex_m.py --network lenet-300-100 --json out/cortex_m.json
+	$(BIN)/python benchmarks/cortex_m.py --network all --json out/cortex_m.json
 	$(BIN)/python benchmarks/cpu_kernels.py --json out/cpu_kernels.json --plots docs
 
 # The layers of real networks on this CPU, beside those of other runtimes; takes long.
