@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 ALIGNMENT = 16
 SHUFFLES = 200
+PAIRS = 2_000_000  # of blocks that shuffles may look at, about a second
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _orders(blocks: list[Block]) -> Iterable[list[int]]:
     yield sorted(indices, key=lambda i: (blocks[i].first - blocks[i].last, -blocks[i].size, i))
     yield sorted(indices, key=lambda i: (blocks[i].first, -blocks[i].size, i))
     rng = random.Random(0)
-    for _ in range(SHUFFLES):
+    for _ in range(min(SHUFFLES, PAIRS // len(blocks) ** 2)):
         weights = [block.size * rng.uniform(0.3, 1) for block in blocks]
         yield sorted(indices, key=lambda i: (-weights[i], i))
 
