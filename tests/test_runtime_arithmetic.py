@@ -136,7 +136,7 @@ def test_the_operators_compile_without_a_c_library(compiler, tmp_path):
         pytest.skip("no arm-none-eabi-gcc")
     if "ziglang" in compiler and importlib.util.find_spec("ziglang") is None:
         pytest.skip("no ziglang")
-    assert len(ops_sources()) == 10
+    assert ops_sources()
     for source in ops_sources():
         command = [*compiler, "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-c", source]
         command += ["-o", tmp_path / f"{source.stem}.o"]
