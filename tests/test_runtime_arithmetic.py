@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalpel_tf.deploy import tflite
+from scalpel_tf.deploy import tflite, toolchain
 
 RUNTIME = Path(tflite.__file__).parent / "runtime"
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
@@ -139,7 +139,7 @@ def test_the_operators_compile_without_a_c_library(compiler, tmp_path):
     assert ops_sources()
     for source in ops_sources():
         command = [*compiler, "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-c", source]
-        command += ["-o", tmp_path / f"{source.stem}.o"]
+        command += ["-o", tmp_path / f"{source.stem}.o", f"-I{toolchain.FREESTANDING}"]
         run = subprocess.run(command, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert (tmp_path / f"{source.stem}.o").stat().st_size > 0
