@@ -68,7 +68,9 @@ class Distillation(keras.losses.Loss):
 
 
 def fit(model, data, recipe, *callbacks, teacher=None, backup):
-    """Trains at recipe["rate"], along half a cosine to 0 unless recipe["constant"].
+    """Trains at recipe["rate"] for recipe["flat"] epochs, then along half a cosine to 0.
+
+    recipe["constant"]: the rate stays.
 
     backup: a folder; a run that was killed goes on from its last whole epoch.
     teacher: the network whose answers recipe["distillation"] mixes in; it sees each image once, as
@@ -86,7 +88,7 @@ def fit(model, data, recipe, *callbacks, teacher=None, backup):
         ]
     )
     loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), data.y_train
-    if teacher is not None:
+    if teacher is not None and "distillation" in recipe:
         loss = Distillation(**recipe["distillation"])
         targets = np.column_stack([data.y_train, answers(teacher, data.x_train, recipe)])
     trainee.compile(
@@ -95,8 +97,9 @@ def fit(model, data, recipe, *callbacks, teacher=None, backup):
         steps_per_execution=max(n for n in range(1, 17) if steps % n == 0),
     )
     if not recipe.get("constant"):
-        cosine = keras.optimizers.schedules.CosineDecay(recipe["rate"], recipe["epochs"])
-        rates = keras.callbacks.LearningRateScheduler(lambda epoch: float(cosine(epoch)))
+        flat = recipe.get("flat", 0)
+        cosine = keras.optimizers.schedules.CosineDecay(recipe["rate"], recipe["epochs"] - flat)
+        rates = keras.callbacks.LearningRateScheduler(lambda e: float(cosine(max(0, e - flat))))
         callbacks = [*callbacks, rates]
     trainee.fit(
         data.x_train,
