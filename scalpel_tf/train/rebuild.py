@@ -1,5 +1,7 @@
 """A model built anew, layer by layer, with nodes cut, values masked and MaskLayers left out."""
 
+import contextlib
+import sys
 from collections.abc import Callable
 
 import keras
@@ -30,7 +32,8 @@ def rebuild(
     config(call): changes to the layer's configuration.
     """
     work = _Work(network, keep, after or {}, weights, config, without_masks)
-    copy = work.model(model)
+    with _deep_enough(len(network.calls) + len(after or {})):
+        copy = work.model(model)
     for call, layer in work.layers.values():
         values = weights and weights(call)
         if values is None:
@@ -38,6 +41,17 @@ def rebuild(
         elif values:
             layer.set_weights(values)
     return copy
+
+
+@contextlib.contextmanager
+def _deep_enough(calls):
+    """Keras follows a chain of layers by recursion; EfficientNetV2L with masks has over 1,000."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 2 * calls + 1000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Work:

@@ -132,3 +132,13 @@ def test_silent_finds_a_layer_that_nobody_told_of():
     same = keras.models.clone_model(model)
     same.report = type(small.report)((), (("logits", "for a reason"),), ())
     assert silent(model, same) == ["hidden"]
+
+
+@pytest.mark.slow
+def test_a_chain_deeper_than_pythons_recursion():
+    x = keras.Input((2,))
+    y = x
+    for index in range(480):
+        y = keras.layers.Dense(2, name=f"hidden{index}")(y)
+    masked = add_masks(keras.Model(x, keras.layers.Dense(2, name="logits")(y)))
+    assert len(shrink(masked).layers) == 482
