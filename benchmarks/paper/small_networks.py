@@ -71,7 +71,6 @@ def fit(model, data, recipe, *callbacks, teacher=None, backup):
     """Trains at recipe["rate"] for recipe["flat"] epochs, then along half a cosine to 0.
 
     recipe["constant"]: the rate stays.
-
     backup: a folder; a run that was killed goes on from its last whole epoch.
     teacher: the network whose answers recipe["distillation"] mixes in; it sees each image once, as
         it is, and mirrored where recipe has "flip".
