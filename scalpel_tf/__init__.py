@@ -9,6 +9,7 @@ from scalpel_tf.deploy.analyze import analyze
 from scalpel_tf.deploy.export import export, run
 from scalpel_tf.deploy.sparse_layers import GroupedCSRConv2D, GroupedCSRDense
 from scalpel_tf.deploy.sparsify import densify, sparsify
+from scalpel_tf.driver.run import ScalpelResult, scalpel
 from scalpel_tf.train import callbacks, recipes, regularizers, rules
 from scalpel_tf.train.layers import PruneWrapper
 from scalpel_tf.train.mask_layer import MaskLayer
@@ -25,6 +26,7 @@ __all__ = [
     "GroupedCSRDense",
     "MaskLayer",
     "PruneWrapper",
+    "ScalpelResult",
     "add_masks",
     "analyze",
     "callbacks",
@@ -37,6 +39,7 @@ __all__ = [
     "regularizers",
     "rules",
     "run",
+    "scalpel",
     "schedules",
     "shrink",
     "sparsify",

@@ -1,0 +1,323 @@
+"""The loop of Scalpel: time every layer, prune the slowest further, train, keep it or undo it."""
+
+import math
+import time
+from datetime import datetime, timezone
+
+import keras
+
+from scalpel_tf.driver import training
+from scalpel_tf.driver.folder import DENSE, digest
+from scalpel_tf.models import walk
+from scalpel_tf.train.layers import kernels, refusal
+from scalpel_tf.train.selectors import selectors, selects
+
+TRIAL = 0.5  # of the multiply-accumulates of the convolutions stay in the trial of a mix
+TRIES = 2  # of a layer, the second with half a step
+FEWEST = 1e-9
+
+
+class Loop:
+    """One run, from its folder's state on."""
+
+    def __init__(self, like, options, data, folder, meter, selection, user_callbacks):
+        self.like, self.options, self.data, self.folder = like, options, data, folder
+        self.meter, self.selection, self._callbacks = meter, selection, user_callbacks
+        self.state = folder.state
+
+    @property
+    def callbacks(self):
+        """The user's, for one fit."""
+        given = self._callbacks
+        return list(given() if callable(given) else given or ())
+
+    def run(self):
+        """Prunes until every layer is frozen or the budgets are met; the state is then complete."""
+        if self.options.races and self.state["mix"] is None:
+            self._race()
+        elif self.state["mix"] is None:
+            self._take(self.options.paper_mix)
+        while not self._done():
+            unit = self._slowest()
+            if unit is None:
+                break
+            self._step(*unit)
+
+    def _take(self, mix):
+        self.state["mix"] = self.state["config"]["mix"] = mix
+        self.folder.save()
+
+    # What there is to prune.
+
+    def units(self):
+        """(layer, method) of all that may be pruned: what loses nodes first, then groups."""
+        mix, found = self.state["mix"], {"nodes": [], "groups": []}
+        for path, kind in self._layers().items():
+            found[mix[kind]].append(path)
+        return [(path, "nodes") for path in found["nodes"]] + [
+            (path, "groups") for path in found["groups"]
+        ]
+
+    def _layers(self):
+        """{path: "conv" or "fc"} of the layers that the user lets prune and that can be."""
+        layers, skip = self.selection
+        model = self.like
+        included = None if layers is None else selectors(model, "layers", layers)
+        excluded = selectors(model, "skip", skip)
+        found = {}
+        for path, layer in walk(model):
+            wanted = included is None or any(selects(s, path, layer) for s in included)
+            if not wanted or any(selects(s, path, layer) for s in excluded) or refusal(layer):
+                continue
+            kinds = {kind for _, kind in kernels(layer)}
+            found[path] = "fc" if kinds <= {"dense", "embedding"} else "conv"
+        if not found:
+            raise ValueError(
+                f"Model {model.name!r} has no layer to prune; `layers` and `skip` leave none."
+            )
+        return found
+
+    def _slowest(self):
+        """(layer, method) that takes the most time and is not frozen; nodes go before groups."""
+        left = [unit for unit in self.units() if unit[0] not in self.state["frozen"]]
+        if not left:
+            return None
+        first = [unit for unit in left if unit[1] == "nodes"] or left
+        times = {layer["path"]: layer for layer in self._now()["layers"]}
+
+        def cost(unit):
+            layer = times[unit[0]]
+            return (layer["time"] or 0, layer["macs"] * layer["density"])
+
+        return max(first, key=cost)
+
+    def _now(self):
+        """The last kept step, or the dense network."""
+        best = self.state["best"]
+        return self.state["baseline"] if best is None else self.state["steps"][best]
+
+    def _file(self):
+        best = self.state["best"]
+        return DENSE if best is None else self.state["steps"][best]["file"]
+
+    def _done(self):
+        budgets = self.budgets()
+        return bool(budgets) and all(met for _, _, _, met in budgets)
+
+    def budgets(self):
+        """(name, budget, now, whether it is met) of each that was given."""
+        now = self._now()
+        found = []
+        for name, key in (("flash", "flash"), ("ram", "ram"), ("latency", "time")):
+            budget = getattr(self.options, name)
+            if budget is not None:
+                value = now[key]
+                found.append((name, budget, value, value is not None and value <= budget))
+        return found
+
+    # One step.
+
+    def _step(self, path, method):
+        state, started = self.state, time.time()
+        index = len(state["steps"])
+        before = self._fraction(path, method)
+        tries = sum(not s["kept"] and s["layer"] == path for s in state["steps"])
+        after = max(before * self.options.step ** (1 / (1 << tries)), self.options.min_density)
+        if after >= before * 0.995:
+            return self._freeze(path, f"only {before:.1%} of it are left")
+        try:
+            model, rates = self._pruned(path, method, after, index)
+        except ValueError as error:
+            return self._freeze(path, str(error))
+        trained = training.retrain(
+            model, self.like, self.data, self.options.epochs, self._back, rates, self.callbacks
+        )
+        values = training.evaluate(trained, self.like, self.data, None)
+        value, kept = values[state["config"]["metric"]], self._good(values)
+        name = f"step_{index:03}.keras"
+        step = {
+            **(self.meter(trained) if kept else self._unmeasured(trained)),
+            "index": index,
+            "layer": path,
+            "method": "elements" if self.options.width == 1 and method == "groups" else method,
+            "from": before,
+            "to": after,
+            "metric": value,
+            "kept": kept,
+            "reason": "" if kept else self._why(value),
+            "seconds": round(time.time() - started, 1),
+            "digest": digest(trained),
+            "file": name if kept else None,
+            "dropout": {**state["dropout"], **rates} if method == "nodes" else state["dropout"],
+        }
+        state["steps"].append(step)
+        if kept:
+            self.folder.save_model(trained, name)
+            state["best"], state["dropout"] = index, step["dropout"]
+            state["fractions"].setdefault(method, {})[path] = after
+        elif tries + 1 >= TRIES:
+            state["frozen"][path] = f"pruned further, {step['reason']}"
+        self.say(self._line(step))
+        self._add_seconds(started)
+        self.folder.save()
+        if kept:
+            self.folder.set_best(name)
+            self.folder.forget(name)
+
+    def _pruned(self, path, method, after, index):
+        """(the model to train, dropout rates), from the last kept state and the step's seed."""
+        keras.utils.set_random_seed(self.options.seed * 100_003 + index + 1)
+        plain, fractions = self.folder.load_model(self._file()), self.state["fractions"]
+        if method == "nodes":
+            small = self._cut(plain, {path: after / self._fraction(path, method)})
+            rates = self._node_rates(plain, small)
+            return small, rates
+        density = {**fractions.get("groups", {}), path: after}
+        wrapped = training.prune_groups(plain, density, self.options.width, self.options.target)
+        return wrapped, training.dropout_rates(wrapped, self.state["dropout"])
+
+    def _cut(self, plain, fraction):
+        loss = getattr(training.compile_like(plain, self.like), "loss", None)
+        return training.cut_nodes(
+            plain, fraction, self.options.criterion, self.data.few(), loss, self.options.seed
+        )
+
+    def _node_rates(self, plain, small):
+        """Rates of dropout that nodes feed: each cut takes its part of what is left."""
+        rates = dict(self.state["dropout"])
+        original = {p: d.rate for p, d in walk(plain) if isinstance(d, keras.layers.Dropout)}
+        for path, rate in small.report.dropout.items():
+            if original.get(path):
+                rates[path] = rates.get(path, original[path]) * rate / original[path]
+        return rates
+
+    def _fraction(self, path, method):
+        return self.state["fractions"].get(method, {}).get(path, 1.0)
+
+    def _unmeasured(self, model):
+        from scalpel_tf.driver.measure import describe
+
+        return describe(model, self.options.width)
+
+    # Whether it was good.
+
+    def _bar(self):
+        config, baseline = self.state["config"], self.state["baseline"]["metric"]
+        sign = 1 if config["mode"] == "max" else -1
+        return baseline - sign * self.options.max_accuracy_drop
+
+    def _good(self, values):
+        value = values[self.state["config"]["metric"]]
+        if not math.isfinite(value):
+            return False
+        if self.state["config"]["mode"] == "max":
+            return value >= self._bar() - FEWEST
+        return value <= self._bar() + FEWEST
+
+    def _back(self, model):
+        """Whether the model is as good as the dense one, so that its training may end."""
+        values = model.evaluate(**self.data.evaluate(), verbose=0, return_dict=True)
+        value, baseline = values[self.state["config"]["metric"]], self.state["baseline"]["metric"]
+        return value >= baseline if self.state["config"]["mode"] == "max" else value <= baseline
+
+    def _why(self, value):
+        metric = self.state["config"]["metric"]
+        return f"{metric} did not come back: {value:.4f}, where {self._bar():.4f} is needed"
+
+    # What is said.
+
+    def say(self, line):
+        print(line, flush=True)
+
+    def _freeze(self, path, reason):
+        self.state["frozen"][path] = reason
+        self.decide(f"{path} is frozen: {reason}.")
+
+    def decide(self, sentence):
+        """Writes a decision down."""
+        self.state["decisions"].append(sentence)
+        self.say(sentence)
+        self.folder.save()
+
+    def _line(self, step):
+        name, value = self.state["config"]["metric"], step["metric"]
+        what = f"step {step['index']}: {step['layer']} {step['from']:.1%} -> {step['to']:.1%} of "
+        what += f"its {step['method']}, {name} {value:.4f}"
+        if not step["kept"]:
+            return f"{what}, undone ({step['reason']}){self._left()}"
+        ratio = self.state["baseline"]["time"] / step["time"] if step["time"] else math.nan
+        return (
+            f"{what}, kept: {step['time']:,.6g} {self.meter.unit} ({self.meter.source}), "
+            f"{ratio:.2f}x the dense network's speed{self._left()}"
+        )
+
+    def _left(self):
+        """The time that is left at most, from the steps so far."""
+        seconds = [step["seconds"] for step in self.state["steps"]]
+        steps = 0
+        for path, method in self.units():
+            if path not in self.state["frozen"]:
+                room = math.log(self.options.min_density / self._fraction(path, method))
+                steps += max(1, math.ceil(room / math.log(self.options.step)))
+        if not seconds or not steps:
+            return ""
+        return f"; at most {steps * sum(seconds) / len(seconds) / 60:.0f} minutes left"
+
+    def _add_seconds(self, started):
+        self.state["seconds"] = round(self.state["seconds"] + time.time() - started, 1)
+
+    # The trial of two mixes.
+
+    def _race(self):
+        """Which of nodes and groups the convolutions lose: the faster that keeps the accuracy."""
+        paper, started = self.options.paper_mix, time.time()
+        convs = [path for path, kind in self._layers().items() if kind == "conv"]
+        results = {}
+        for method in ("groups", "nodes") if convs else ():
+            try:
+                trained = self._trial(convs, method)
+            except ValueError as error:
+                self.say(f"trial of {method}: {error}")
+                continue
+            values = training.evaluate(trained, self.like, self.data, None)
+            found = self.meter(trained)
+            results[method] = (self._good(values), found["time"], values)
+            self.say(self._trial_line(method, found["time"], values))
+        good = {method: time for method, (kept, time, _) in results.items() if kept}
+        best = min(good, key=good.get) if good else paper["conv"]
+        for method, (_, seconds, values) in results.items():
+            self.state["decisions"].append(self._trial_line(method, seconds, values))
+        if results:
+            why = "the faster that kept the accuracy" if good else "as neither kept it"
+            same = "as" if best == paper["conv"] else "unlike"
+            self.state["decisions"].append(
+                f"Convolutions lose {best}, {why}; {same} the paper for this parallelism."
+            )
+            self.say(self.state["decisions"][-1])
+        self._add_seconds(started)
+        self._take({**paper, "conv": best})
+
+    def _trial(self, convs, method):
+        keras.utils.set_random_seed(self.options.seed * 100_003)
+        plain = self.folder.load_model(DENSE)
+        if method == "groups":
+            density = dict.fromkeys(convs, TRIAL)
+            model = training.prune_groups(plain, density, self.options.width, self.options.target)
+        else:
+            model = self._cut(plain, dict.fromkeys(convs, math.sqrt(TRIAL)))
+        rates = training.dropout_rates(model, {})
+        return training.retrain(
+            model, self.like, self.data, self.options.epochs, self._back, rates, self.callbacks
+        )
+
+    def _trial_line(self, method, seconds, values):
+        metric = self.state["config"]["metric"]
+        return (
+            f"With half of their multiply-accumulates, by {method}, the convolutions give "
+            f"{seconds:,.6g} {self.meter.unit} ({self.meter.source}) at {metric} "
+            f"{values[metric]:.4f}."
+        )
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

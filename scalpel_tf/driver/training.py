@@ -1,0 +1,145 @@
+"""One step of a run: a plain model in, pruned further in one layer, trained, a plain model out."""
+
+import inspect
+import math
+
+import keras
+
+from scalpel_tf.models import walk
+from scalpel_tf.train import callbacks
+from scalpel_tf.train.layers import PruneWrapper
+from scalpel_tf.train.nodes import prune_nodes
+from scalpel_tf.train.wrap import prune, strip
+
+
+def compile_like(model, like):
+    """`model`, compiled with the optimizer, losses and metrics of `like`, all of them new.
+
+    A model that was not compiled is taken for a classifier of integer labels.
+    """
+    if not like.compiled:
+        last = getattr(like.layers[-1], "activation", None)
+        model.compile(
+            keras.optimizers.Adam(1e-3),
+            keras.losses.SparseCategoricalCrossentropy(
+                from_logits=last is not keras.activations.softmax
+            ),
+            metrics=["accuracy"],
+        )
+        return model
+    given = getattr(like, "_compile_config", None)
+    if given is None:
+        model.compile_from_config(like.get_compile_config())
+        return model
+    known = inspect.signature(keras.Model.compile).parameters
+    settings = {name: value for name, value in given.config.items() if name in known}
+    optimizer = like.optimizer
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed precision: made anew
+    settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+    for name in ("metrics", "weighted_metrics"):
+        settings[name] = keras.tree.map_structure(_new_metric, settings.get(name))
+    model.compile(**settings)
+    return model
+
+
+def _new_metric(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+def evaluate(model, like, data, metric):
+    """{name: value} of all metrics on the validation data; ValueError where `metric` is not one."""
+    compile_like(model, like)
+    values = model.evaluate(**data.evaluate(), verbose=0, return_dict=True)
+    if metric is not None and metric not in values:
+        raise ValueError(
+            f"`metric` is one of the compiled metrics ({', '.join(values)}); got {metric!r}."
+        )
+    return {name: float(value) for name, value in values.items()}
+
+
+def choose_metric(values) -> tuple[str, str]:
+    """(name, "max" or "min") of what a run goes by: the first accuracy, else the loss."""
+    for name in values:
+        if "acc" in name.lower() or "auc" in name.lower():
+            return name, "max"
+    return "loss", "min"
+
+
+def direction(name) -> str:
+    """Whether a metric is better high or low, by its name."""
+    low = ("loss", "error", "mse", "mae", "mape", "perplexity", "entropy", "divergence")
+    return "min" if any(word in name.lower() for word in low) else "max"
+
+
+class Follow(keras.callbacks.Callback):
+    """Lets a constant learning rate fall along half a cosine, and stops when the metric is back.
+
+    check: a function of the model; True ends the fit after that epoch.
+    """
+
+    def __init__(self, epochs, check):
+        super().__init__()
+        self.epochs, self.check = epochs, check
+
+    def on_train_begin(self, logs=None):
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        scheduled = isinstance(
+            getattr(optimizer, "_learning_rate", None),
+            keras.optimizers.schedules.LearningRateSchedule,
+        )
+        self.optimizer = None if scheduled else optimizer
+        if self.optimizer is not None:
+            self.rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.optimizer is not None:
+            falls = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+            self.optimizer.learning_rate = self.rate * max(falls, 0.02)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 < self.epochs and self.check(self.model):
+            self.model.stop_training = True
+
+
+def prune_groups(model, density, width, target):
+    """A wrapped copy, masks set: of each layer, density[path] of its groups stay."""
+    ratio = {path: 1 - kept for path, kept in density.items()}
+    wrapped = prune(model, width=width, target=target, ratio=ratio)
+    callbacks.update_masks(wrapped, 0)
+    return wrapped
+
+
+def cut_nodes(model, fraction, criterion, data, loss, seed):
+    """A smaller copy: of each layer, fraction[path] of its nodes stay; `.report` says more."""
+    ratio = {path: 1 - kept for path, kept in fraction.items()}
+    return prune_nodes(model, criterion, ratio=ratio, data=data, loss=loss, seed=seed)
+
+
+def retrain(model, like, data, epochs, check, rates, user_callbacks):
+    """Fits as the user would, for at most `epochs`; the plain model.
+
+    rates: path of a Dropout -> its rate in this fit.
+    """
+    compile_like(model, like)
+    adjust = [callbacks.AdjustDropout(rates)] if rates else []
+    model.fit(
+        **{"verbose": 0, **data.train()},
+        epochs=epochs,
+        callbacks=[*adjust, Follow(epochs, check), *user_callbacks],
+    )
+    wrapped = any(isinstance(layer, PruneWrapper) for _, layer in walk(model))
+    return strip(model) if wrapped else model
+
+
+def dropout_rates(model, so_far):
+    """{path: rate}: those of cut nodes, times what the masks of a wrapped model take."""
+    layers = {p: d for p, d in walk(model) if isinstance(d, keras.layers.Dropout) and d.rate}
+    rates = {path: rate for path, rate in so_far.items() if path in layers}
+    if any(isinstance(layer, PruneWrapper) for _, layer in walk(model)):
+        for path, rate in callbacks.adjusted_rates(model).items():
+            if path in layers:
+                original = layers[path].rate
+                rates[path] = rates.get(path, original) * rate / original
+    return rates
