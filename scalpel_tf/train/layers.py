@@ -70,7 +70,7 @@ def find_wrappers(model) -> list["PruneWrapper"]:
     return wrappers
 
 
-class _Masked(keras.constraints.Constraint):
+class Masked(keras.constraints.Constraint):
     """Zeroes what the mask drops, before and after the constraint that was there first."""
 
     def __init__(self, mask, constraint):
@@ -154,7 +154,7 @@ class PruneWrapper(layers.Wrapper):
                 name=f"{variable.name}_mask",
             )
             setattr(self, f"mask_{index}", mask)  # tf.train.Checkpoint goes by attributes
-            variable.constraint = _Masked(mask, variable.constraint)
+            variable.constraint = Masked(mask, variable.constraint)
             self.pruned.append(_Pruned(variable, mask, kind))
 
     def call(self, inputs, **kwargs):
