@@ -28,8 +28,8 @@ def retrain(model, data, *, target, ratio, epochs, out, learning_rate=None, skip
         raise ValueError(f"`epochs` is at least 2, one to prune and one to recover; got {epochs}.")
     if out.suffix != ".keras":
         raise ValueError(f"`out` is the .keras file to write; got {str(out)!r}.")
-    dense = _load_model(model)
-    x, y, x_valid, y_valid = _load_data(Path(data))
+    dense = load_model(model)
+    x, y, x_valid, y_valid = load_data(Path(data))
     before = _compile(dense, dense, learning_rate).evaluate(
         x_valid, y_valid, verbose=0, return_dict=True
     )
@@ -75,7 +75,9 @@ def retrain(model, data, *, target, ratio, epochs, out, learning_rate=None, skip
     }
 
 
-def _load_model(path):
+def load_model(path):
+    """A saved .keras model, as it was compiled; ValueError where it is none."""
+    path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is not a file; give a model that was saved as .keras.")
     try:
@@ -84,15 +86,21 @@ def _load_model(path):
         raise ValueError(f"{path} could not be loaded as a .keras model: {error}") from error
 
 
-def _load_data(path):
-    """(x, y, x_valid, y_valid), the last tenth of a fixed shuffle for validation."""
+def load_data(path):
+    """(x, y, x_valid, y_valid) of an .npz; without the last two, a tenth of a fixed shuffle."""
+    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             x, y = file["x_train"], file["y_train"]
+            valid = [file[name] for name in ("x_valid", "y_valid") if name in file.files]
     except Exception as error:
         raise ValueError(f"{path} is not an .npz with x_train and y_train: {error}") from error
     if len(x) != len(y) or len(x) < 10:
         raise ValueError(f"{path} has {len(x)} inputs and {len(y)} labels; at least 10 of each.")
+    if valid:
+        if len(valid) != 2 or len(valid[0]) != len(valid[1]) or not len(valid[0]):
+            raise ValueError(f"{path} has x_valid without as many y_valid, or y_valid alone.")
+        return x, y, *valid
     order = np.random.RandomState(0).permutation(len(x))
     train, valid = np.split(order, [len(x) - int(len(x) * VALIDATION)])
     return x[train], y[train], x[valid], y[valid]

@@ -87,14 +87,23 @@ def test_prune_writes_a_plain_model_with_zeros(tmp_path):
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".keras", ".keras", ".npz"]
 
 
+PRUNE_ONCE = ["prune", "m.keras", "--data", "d.npz", "--ratio", "0.5"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["export", "missing.tflite", "--out", "o"], "missing.tflite is not a file"),
         (["run", ".", "--inputs", "x.npy"], "no model.json"),
-        (["prune", "missing.keras", "--data", "d.npz", "--out", "o.keras"], "missing.keras"),
-        (["prune", "m.keras", "--data", "d.npz", "--out", "o.h5"], "`out` is the .keras file"),
-        (["prune", "m.keras", "--data", "d", "--out", "o.keras", "--epochs", "1"], "at least 2"),
+        (["prune", "missing.keras", "--data", "d.npz", "--out", "o"], "missing.keras"),
+        (
+            ["prune", "m.keras", "--data", "d.npz", "--out", "o.h5", "--ratio", "0.5"],
+            "`out` is the .keras file",
+        ),
+        (
+            ["prune", "m", "--data", "d", "--out", "o.keras", "--epochs", "1", "--ratio", "0.5"],
+            "at least 2",
+        ),
     ],
 )
 def test_a_failure_is_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch, capsys):
@@ -122,7 +131,7 @@ def test_a_prune_that_was_killed_goes_on_from_its_last_epoch(tmp_path, monkeypat
     np.savez(tmp_path / "data.npz", x_train=x, y_train=np.argmax(x[:, :10], 1))
     dense_model().save(tmp_path / "model.keras")
     arguments = ["prune", tmp_path / "model.keras", "--data", tmp_path / "data.npz"]
-    arguments += ["--epochs", 4, "--out", tmp_path / "pruned.keras"]
+    arguments += ["--epochs", 4, "--ratio", 0.9, "--out", tmp_path / "pruned.keras"]
 
     def killed(self, epoch, logs=None):
         if epoch == 2:

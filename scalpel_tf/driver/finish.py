@@ -170,7 +170,7 @@ def _page(folder: Path):
         from scalpel_tf.report_page import write
 
         print(f"report: {write(folder)}", flush=True)
-    except RuntimeError as error:
+    except Exception as error:  # the run itself is whole
         warnings.warn(f"No report.html was written: {error}", stacklevel=2)
 
 

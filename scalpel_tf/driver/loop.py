@@ -14,7 +14,7 @@ from scalpel_tf.train.selectors import selectors, selects
 
 TRIAL = 0.5  # of the multiply-accumulates of the convolutions stay in the trial of a mix
 TRIES = 2  # of a layer, the second with half a step
-FEWEST = 1e-9
+EPSILON = 1e-6  # metrics are float32
 
 
 class Loop:
@@ -124,7 +124,9 @@ class Loop:
         tries = sum(not s["kept"] and s["layer"] == path for s in state["steps"])
         after = max(before * self.options.step ** (1 / (1 << tries)), self.options.min_density)
         if after >= before * 0.995:
-            return self._freeze(path, f"only {before:.1%} of it are left")
+            return self._freeze(path, f"{before:.1%} of it are left, the least that is asked for")
+        if method == "nodes" and self._nodes(path) * (1 - after / before) < 1:
+            return self._freeze(path, f"nodes left: {self._nodes(path)}, a step is less than one")
         try:
             model, rates = self._pruned(path, method, after, index)
         except ValueError as error:
@@ -177,10 +179,9 @@ class Loop:
         return wrapped, training.dropout_rates(wrapped, self.state["dropout"])
 
     def _cut(self, plain, fraction):
-        loss = getattr(training.compile_like(plain, self.like), "loss", None)
-        return training.cut_nodes(
-            plain, fraction, self.options.criterion, self.data.few(), loss, self.options.seed
-        )
+        training.compile_like(plain, self.like)  # for its loss
+        options = self.options
+        return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
 
     def _node_rates(self, plain, small):
         """Rates of dropout that nodes feed: each cut takes its part of what is left."""
@@ -193,6 +194,9 @@ class Loop:
 
     def _fraction(self, path, method):
         return self.state["fractions"].get(method, {}).get(path, 1.0)
+
+    def _nodes(self, path):
+        return next(own["nodes"] for own in self._now()["layers"] if own["path"] == path)
 
     def _unmeasured(self, model):
         from scalpel_tf.driver.measure import describe
@@ -211,8 +215,8 @@ class Loop:
         if not math.isfinite(value):
             return False
         if self.state["config"]["mode"] == "max":
-            return value >= self._bar() - FEWEST
-        return value <= self._bar() + FEWEST
+            return value >= self._bar() - EPSILON
+        return value <= self._bar() + EPSILON
 
     def _back(self, model):
         """Whether the model is as good as the dense one, so that its training may end."""
@@ -231,7 +235,7 @@ class Loop:
 
     def _freeze(self, path, reason):
         self.state["frozen"][path] = reason
-        self.decide(f"{path} is frozen: {reason}.")
+        self.decide(f"{path} is frozen: {reason.rstrip('.')}.")
 
     def decide(self, sentence):
         """Writes a decision down."""

@@ -111,10 +111,10 @@ def prune_groups(model, density, width, target):
     return wrapped
 
 
-def cut_nodes(model, fraction, criterion, data, loss, seed):
-    """A smaller copy: of each layer, fraction[path] of its nodes stay; `.report` says more."""
+def cut_nodes(model, fraction, criterion, data, seed):
+    """A smaller copy of a compiled model: fraction[path] of a layer's nodes stay."""
     ratio = {path: 1 - kept for path, kept in fraction.items()}
-    return prune_nodes(model, criterion, ratio=ratio, data=data, loss=loss, seed=seed)
+    return prune_nodes(model, criterion, ratio=ratio, data=data, seed=seed)
 
 
 def retrain(model, like, data, epochs, check, rates, user_callbacks):
