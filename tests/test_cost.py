@@ -15,6 +15,7 @@ PACKS = {
     "gcsr_fc4": lambda weights: fc.pack_sparse(weights, 4),
     "gcsr_fc8": lambda weights: fc.pack_sparse(weights, 8),
     "gcsr_fc4_delta": fc.pack_sparse_delta,
+    "csr_fc": fc.pack_csr,
 }
 SHAPES = [(100, 784, 0.07), (100, 784, 0.5), (50, 300, 0.1), (10, 100, 0.3)]
 
@@ -23,7 +24,7 @@ SHAPES = [(100, 784, 0.07), (100, 784, 0.5), (50, 300, 0.1), (10, 100, 0.3)]
 @pytest.mark.parametrize("kernel", PACKS)
 def test_cycles_are_within_a_tenth_of_the_board(kernel, target, tmp_path):
     facts = find_target(target)
-    width = 8 if kernel == "gcsr_fc8" else 4
+    width = {"gcsr_fc8": 8, "csr_fc": 1}.get(kernel, 4)
     entries = [layer(out, cols, d, width, 0, right_shift=15) for out, cols, d in SHAPES]
     network = model(entries)
     layers = lower(network, facts, formats=lambda weights: [PACKS[kernel](weights)])
@@ -42,6 +43,6 @@ def test_cycles_are_within_a_tenth_of_the_board(kernel, target, tmp_path):
     for entry, count in zip(entries, run.layers, strict=True):
         packed = PACKS[kernel](entry["weights"])
         shape = entry["weights"].shape
-        expected = cost.fully_connected(kernel, *shape, packed.groups, facts).cycles
+        expected = cost.fully_connected(packed.kernel, *shape, packed.groups, facts).cycles
         measured = count.instructions if count.cycles is None else count.cycles
         assert expected == pytest.approx(measured, rel=0.1, abs=150), shape

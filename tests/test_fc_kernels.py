@@ -26,6 +26,10 @@ CASES = [
     *((sparse4, layer(3, cols, 0.5, 4, cols)) for cols in (4, 5, 6, 7, 8, 9, 63, 784, 1021, 1024)),
     *((sparse8, layer(3, cols, 0.5, 8, cols)) for cols in (8, 9, 15, 16, 17, 61, 784, 2041, 2048)),
     *((fc.pack_sparse_delta, layer(3, cols, 0.3, 4, cols)) for cols in (4, 7, 1025, 4099)),
+    *((fc.pack_csr, layer(3, cols, 0.4, 1, cols)) for cols in (1, 2, 5, 33, 255, 256, 257, 4099)),
+    *((fc.pack_csr, layer(8, 90, kept / 90, 1, kept)) for kept in (0, 1, 3, 4, 5, 33, 90)),
+    (fc.pack_csr, layer(2, 65536, 0.001, 1, 1)),
+    *((fc.pack_csr, layer(9, 300, 0.1, 1, 6, right_shift=shift)) for shift in (-2, 0, 1, 22, 25)),
     (fc.pack_sparse_delta, layer(2, 65536, 0.001, 4, 1)),  # distances over 255 groups
     (fc.pack_sparse_delta, layer(1, 65535, 1.0, 4, 2)),
     *((pack, layer(7, 100, 1.0, 1, 3)) for pack in (sparse4, sparse8, fc.pack_sparse_delta)),
@@ -47,7 +51,7 @@ CASES = [
     (sparse4, layer(64, 128, 0.1, 4, 7, spread=4)),
     *(
         (pack, layer(64, 32, 0.3, 4, 10, right_shift=3, dyadic=True))
-        for pack in (sparse4, fc.pack_dense)
+        for pack in (sparse4, fc.pack_dense, fc.pack_csr)
     ),
     *((sparse4, layer(9, 64, 0.4, 4, 8, activation=a)) for a in ("RELU", "RELU6", "RELU_N1_TO_1")),
 ]

@@ -68,6 +68,31 @@ def test_candidates(cols, kernels):
     assert [p.kernel for p in fc.candidates(np.ones((2, cols), np.int8))] == kernels
 
 
+def test_single_weights_are_a_candidate_where_they_take_least_flash():
+    weights = np.zeros((8, 400), np.int8)
+    weights[:, ::10] = 1
+    assert [p.kernel for p in fc.candidates(weights)][-1] == "csr_fc_wide"
+    weights[:, 1::10] = weights[:, 2::10] = weights[:, 3::10] = 1
+    assert "csr_fc_wide" not in [p.kernel for p in fc.candidates(weights)]
+
+
+def test_pack_csr_fills_rows_up_to_groups_of_four():
+    weights = np.zeros((3, 300), np.int8)
+    weights[0, [2, 7, 9, 200, 299]] = [1, -2, 3, 4, 5]
+    weights[2, 1] = 6
+    packed = fc.pack_csr(weights)
+    assert packed.kernel == "csr_fc_wide" and packed.indices.dtype == np.uint16
+    np.testing.assert_array_equal(packed.values, [1, -2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0])
+    np.testing.assert_array_equal(packed.indices, [2, 7, 9, 200, 299, 0, 0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(packed.counts, fc.step_counts(np.array([2, 0, 1]), 1))
+    assert fc.pack_csr(weights[:, :256]).indices.dtype == np.uint8
+
+
+def test_pack_csr_refuses_columns_that_two_bytes_cannot_name():
+    with pytest.raises(ValueError, match="65537 inputs has more than 65536"):
+        fc.pack_csr(np.ones((1, 65537), np.int8))
+
+
 @pytest.mark.parametrize("pack", [lambda w: fc.pack_sparse(w, 4), fc.pack_sparse_delta])
 @pytest.mark.parametrize("density", [0.05, 0.1, 0.5])
 def test_flash_is_at_most_1_27_of_the_density_and_16_bytes_a_row(pack, density):

@@ -25,6 +25,8 @@ M4 = find_target("cortex-m4")
         (0.3, 4, 256, "gcsr_fc4"),
         (0.3, 8, 2048, "gcsr_fc8"),
         (0.1, 4, 4096, "gcsr_fc4_delta"),
+        (0.1, 1, 256, "csr_fc"),
+        (0.1, 1, 4096, "csr_fc_wide"),
     ],
 )
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m3"])

@@ -27,7 +27,10 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class KernelCost:
-    """Cycles per call, per input, per row and per stored group of `width` weights."""
+    """Cycles per call, per input, per row and per stored group of `width` weights.
+
+    index_bytes: of a group.  copies: whether inputs are widened to int16 by the DSP extension.
+    """
 
     width: int
     index_bytes: int
@@ -35,6 +38,7 @@ class KernelCost:
     per_input: float
     per_row: float
     per_group: float
+    copies: bool = True
 
 
 DSP = {
@@ -42,18 +46,24 @@ DSP = {
     "gcsr_fc4": KernelCost(4, 1, 70, 1.45, 31, 8.75),
     "gcsr_fc4_delta": KernelCost(4, 1, 70, 1.45, 31.5, 10.25),
     "gcsr_fc8": KernelCost(8, 1, 70, 1.45, 27, 18.4),
+    "csr_fc": KernelCost(4, 4, 40, 0, 27, 16.4, copies=False),
+    "csr_fc_wide": KernelCost(4, 8, 40, 0, 27, 16.4, copies=False),
 }
 HELIUM = {  # loops of 10 cycles for 64 inputs, 8, 20 for four groups, 9 for two
     "fc": KernelCost(4, 0, 120, 0, 42, 0.625),
     "gcsr_fc4": KernelCost(4, 1, 60, 0, 36, 2.0),
     "gcsr_fc4_delta": KernelCost(4, 1, 60, 0, 45, 5.0),
     "gcsr_fc8": KernelCost(8, 1, 60, 0, 36, 4.5),
+    "csr_fc": KernelCost(4, 4, 60, 0, 45, 24, copies=False),  # plain C
+    "csr_fc_wide": KernelCost(4, 8, 60, 0, 45, 24, copies=False),
 }
 PLAIN = {  # instructions of a Cortex-M3 stand in for cycles
     "fc": KernelCost(4, 0, 60, 0, 45, 19),
     "gcsr_fc4": KernelCost(4, 1, 60, 0, 55, 23),
     "gcsr_fc4_delta": KernelCost(4, 1, 60, 0, 55, 24),
     "gcsr_fc8": KernelCost(8, 1, 60, 0, 55, 46.5),
+    "csr_fc": KernelCost(4, 4, 60, 0, 60, 21, copies=False),
+    "csr_fc_wide": KernelCost(4, 8, 60, 0, 60, 21, copies=False),
 }
 
 
@@ -70,7 +80,7 @@ def fully_connected(kernel: str, out: int, cols: int, groups: int, target: Targe
     return LayerCost(
         cycles=round(cycles),
         flash=groups * (cost.width + cost.index_bytes) + ROW_BYTES * out,
-        ram=2 * (-(-cols // 8) * 8) if dsp else 0,
+        ram=2 * (-(-cols // 8) * 8) if dsp and cost.copies else 0,
     )
 
 

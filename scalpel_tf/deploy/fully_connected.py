@@ -29,9 +29,10 @@ class Rows:
 class Packed:
     """One layer in one format: the arrays that go to flash.
 
-    kernel: "fc", "gcsr_fc4", "gcsr_fc8" or "gcsr_fc4_delta".
-    values: int8, flat.  indices: uint8, empty if dense.  counts: uint32, the bits of
-    scalpel_row.packed above the shift, one per row.  groups: stored groups, fillers included.
+    kernel: "fc", "gcsr_fc4", "gcsr_fc8", "gcsr_fc4_delta", "csr_fc" or "csr_fc_wide".
+    values: int8, flat.  indices: uint8, or uint16 if wide, empty if dense.  counts: uint32, the
+    bits of scalpel_row.packed above the shift, one per row.  groups: stored groups, fillers
+    included.
     """
 
     kernel: str
@@ -164,13 +165,35 @@ def pack_sparse_delta(weights: np.ndarray) -> Packed:
     return Packed("gcsr_fc4_delta", values.ravel(), steps, step_counts(groups, 2), total)
 
 
+def pack_csr(weights: np.ndarray) -> Packed:
+    """The int8 (out, in) matrix, in <= 65536, as plain CSR: a column for every kept weight.
+
+    Columns take one byte where a row has at most 256 inputs, else two.  ValueError for longer rows.
+    """
+    out, cols = weights.shape
+    if cols > 65536:
+        raise ValueError(f"A row of {cols} inputs has more than 65536 columns.")
+    wide = cols > 256
+    row, column = np.nonzero(weights)
+    kept = np.bincount(row, minlength=out)
+    groups = -(-kept // 4)
+    first = 4 * np.cumsum(groups) - 4 * groups
+    at = np.arange(len(row)) + np.repeat(first - np.cumsum(kept) + kept, kept)
+    values = np.zeros(4 * groups.sum(), np.int8)
+    columns = np.zeros(len(values), np.uint16 if wide else np.uint8)
+    values[at] = weights[row, column]
+    columns[at] = column
+    kernel = "csr_fc_wide" if wide else "csr_fc"
+    return Packed(kernel, values, columns, step_counts(groups, 1), int(groups.sum()))
+
+
 def _group_index(sparse: gcsr.GroupedCSR) -> np.ndarray:
     """Which group of its row each kept group is; one that has slid left counts as the last."""
     return -(-sparse.columns.astype(np.int64) // sparse.width)
 
 
 def candidates(weights: np.ndarray) -> list[Packed]:
-    """The layer in every format that can hold it, dense first."""
+    """The layer in every format that can hold it, dense first; in CSR where that is smallest."""
     cols = weights.shape[1]
     found = [pack_dense(weights)]
     for width in (4, 8):
@@ -178,4 +201,8 @@ def candidates(weights: np.ndarray) -> list[Packed]:
             found.append(pack_sparse(weights, width))
     if cols > 256 * 4:
         found.append(pack_sparse_delta(weights))
+    if cols <= 65536:
+        single = pack_csr(weights)
+        if single.flash < min(packed.flash for packed in found):
+            found.append(single)
     return found

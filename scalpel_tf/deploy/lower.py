@@ -133,7 +133,7 @@ def _fully_connected_constants(symbol, packed, rows, out, cols, zero_point):
         text += array(f"{symbol}_indices", packed.indices)
         fields.append(f"{symbol}_indices")
     fields += [f"{symbol}_rows", str(cols), str(out), str(zero_point)]
-    kind = "scalpel_fc" if packed.kernel == "fc" else "scalpel_gcsr_fc"
+    kind = f"scalpel_{packed.kernel if packed.kernel in OWN_TYPE else 'gcsr_fc'}"
     return (
         f"{text}static const scalpel_row {symbol}_rows[{out}] = {{\n{lines(records)}\n}};\n"
         f"static const {kind} {symbol} = {{{', '.join(fields)}}};\n"
@@ -141,9 +141,11 @@ def _fully_connected_constants(symbol, packed, rows, out, cols, zero_point):
 
 
 def density_of(packed: fc.Packed, matrix: np.ndarray) -> float:
-    """Kept fraction of the weights, in whole groups."""
+    """Kept fraction of the weights, in whole groups of grouped formats."""
     if packed.kernel == "fc":
         return 1.0
+    if packed.kernel.startswith("csr"):
+        return np.count_nonzero(matrix) / matrix.size
     width = 8 if packed.kernel == "gcsr_fc8" else 4
     kept = len(gcsr.encode(matrix, width).columns)
     return kept / (matrix.shape[0] * len(gcsr.group_starts(matrix.shape[1], width)))
@@ -166,6 +168,7 @@ def rows_of(matrix, bias, x, weights, y, rounding: str) -> fc.Rows:
     )
 
 
+OWN_TYPE = ("fc", "csr_fc", "csr_fc_wide")
 LOWER = {
     "DEPTHWISE_CONV_2D": depthwise.depthwise_conv,
     **plain_ops.LOWER,

@@ -24,6 +24,15 @@ SCALPEL_GCSR_FC_DSP(scalpel_gcsr_fc4_dsp_s32, int32_t);
 SCALPEL_GCSR_FC_DSP(scalpel_gcsr_fc8_dsp_s32, int32_t);
 SCALPEL_GCSR_FC_DSP(scalpel_gcsr_fc4_delta_dsp_s32, int32_t);
 
+/* Plain CSR, by columns: x as it is. */
+#define SCALPEL_CSR_FC_DSP(name, column, type)                                                     \
+  void name(const int8_t *x, const column *columns, const int8_t *values, const scalpel_row *rows, \
+            const scalpel_row *end, type *y, int32_t z)
+SCALPEL_CSR_FC_DSP(scalpel_csr_fc_dsp_s8, uint8_t, int8_t);
+SCALPEL_CSR_FC_DSP(scalpel_csr_fc_dsp_s32, uint8_t, int32_t);
+SCALPEL_CSR_FC_DSP(scalpel_csr_fc_wide_dsp_s8, uint16_t, int8_t);
+SCALPEL_CSR_FC_DSP(scalpel_csr_fc_wide_dsp_s32, uint16_t, int32_t);
+
 /* words: inputs of a row / 4, rounded up. */
 void scalpel_fc_dsp_s8(const int16_t *x, const int8_t *values, uint32_t words,
                        const scalpel_row *rows, const scalpel_row *end, int8_t *y, int32_t z);

@@ -1,10 +1,11 @@
-/* Grouped-CSR fully connected, int8, for the DSP extension (Cortex-M4, M7, M33, M55).
+/* Grouped-CSR and CSR fully connected, int8, for the DSP extension (Cortex-M4, M7, M33, M55).
  *
  * Eight steps stand unrolled; a row enters them part of the way in (bits 8-11 of `packed`), so that
  * it pays no loop control until its ninth step.  Every instruction of a step is 4 bytes long, and
  * the entry is computed from the step's size.
  *
- * r0 x  r1 indices  r2 values  r3 packed  r10 accumulator  r11 next row  r12 x + 4 (delta: x)
+ * r0 x  r1 indices or columns  r2 values  r3 packed  r10 accumulator  r11 next row
+ * r12 x + 4 (delta: x)
  * r4-r9, lr free.  On the stack: end, y, z.
  */
 #include "scalpel_rounding.h"
@@ -113,6 +114,46 @@
 .macro ENTRY8
 .endm
 
+/* Four single weights: 15 instructions, 16 cycles.  The columns come first, so that no load waits
+ * for its address. */
+.macro STEP_CSR_OF load, bytes
+    \load r4, [r1], #\bytes
+    \load r5, [r1], #\bytes
+    \load r6, [r1], #\bytes
+    \load r7, [r1], #\bytes
+    ldrsb.w r4, [r0, r4]
+    ldrsb.w r5, [r0, r5]
+    ldrsb.w r6, [r0, r6]
+    ldrsb.w r7, [r0, r7]
+    ldr.w r8, [r2], #4
+    sxtb16 r9, r8
+    sxtb16 r8, r8, ror #8
+    smlabb r10, r9, r4, r10
+    smlabb r10, r8, r5, r10
+    smlatb r10, r9, r6, r10
+    smlatb r10, r8, r7, r10
+.endm
+.macro STEPCSR
+    STEP_CSR_OF ldrb.w, 1
+.endm
+.macro STEPCSR_WIDE
+    STEP_CSR_OF ldrh.w, 2
+.endm
+.macro BEGINCSR
+.endm
+.macro BEGINCSR_WIDE
+.endm
+.macro ROWCSR
+.endm
+.macro ROWCSR_WIDE
+.endm
+.macro ENTRYCSR
+    sub.w r4, r4, r4, lsr #4      /* 60 bytes a step, not 64 */
+.endm
+.macro ENTRYCSR_WIDE
+    ENTRYCSR
+.endm
+
 /* out = ssat8((v + z * 2^shift / 2) >> shift), where v = acc * multiplier / 2^31 is rounded down, or,
  * where every product is rounded twice, to the nearest with ties upwards, and less 1 if negative. */
 .macro STORE_S8
@@ -141,7 +182,7 @@
     str r8, [sp, #40]
 .endm
 
-.macro KERNEL name, form, store
+.macro KERNEL name, form, store, pairs=1
     .section .text.\name, "ax", %progbits
     .global \name
     .type \name, %function
@@ -166,7 +207,7 @@
   .endr
     subs r3, r3, #0x10000
     bhs.w 2b
-  .ifnc \form, 8
+  .if \pairs
     lsls r4, r3, #19
     bpl 3f
     LAST\form
@@ -181,9 +222,13 @@
 
     KERNEL scalpel_gcsr_fc4_dsp_s8, 4, STORE_S8
     KERNEL scalpel_gcsr_fc4_dsp_s32, 4, STORE_S32
-    KERNEL scalpel_gcsr_fc8_dsp_s8, 8, STORE_S8
-    KERNEL scalpel_gcsr_fc8_dsp_s32, 8, STORE_S32
+    KERNEL scalpel_gcsr_fc8_dsp_s8, 8, STORE_S8, 0
+    KERNEL scalpel_gcsr_fc8_dsp_s32, 8, STORE_S32, 0
     KERNEL scalpel_gcsr_fc4_delta_dsp_s8, 4_DELTA, STORE_S8
     KERNEL scalpel_gcsr_fc4_delta_dsp_s32, 4_DELTA, STORE_S32
+    KERNEL scalpel_csr_fc_dsp_s8, CSR, STORE_S8, 0
+    KERNEL scalpel_csr_fc_dsp_s32, CSR, STORE_S32, 0
+    KERNEL scalpel_csr_fc_wide_dsp_s8, CSR_WIDE, STORE_S8, 0
+    KERNEL scalpel_csr_fc_wide_dsp_s32, CSR_WIDE, STORE_S32, 0
 
 #endif

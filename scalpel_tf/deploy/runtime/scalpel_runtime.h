@@ -7,6 +7,11 @@
  * rows     scalpel_row, one a row  takes the place of the row offsets
  * The last group of a row ends at the row's end: it covers inputs [in - width, in), and lanes that
  * belong to its neighbour are zero.  Hence in >= width, and no kernel reads past the input.
+ *
+ * Where single weights are kept, plain CSR takes fewer bytes and cycles:
+ * values   int8, 4 x groups             the kept weights, row after row, four to a group; the last
+ *                                       group of a row is filled up with weights of 0
+ * columns  uint8 or uint16, 4 x groups  the input of each weight
  */
 #ifndef SCALPEL_RUNTIME_H
 #define SCALPEL_RUNTIME_H
@@ -17,7 +22,7 @@
 extern "C" {
 #endif
 
-/* One output.  A step is 2 groups of 4 or 1 group of 8; dense rows leave the counts 0. */
+/* One output.  A step is 2 groups of 4, or 1 of 8, or 1 of CSR; dense rows leave the counts 0. */
 typedef struct {
   int32_t bias;       /* with - zero_point_in * sum(weights) added */
   int32_t multiplier; /* TensorFlow Lite's, in [2^30, 2^31), or 0 */
@@ -35,6 +40,24 @@ typedef struct {
 } scalpel_gcsr_fc;
 
 typedef struct {
+  const int8_t *values;
+  const uint8_t *columns;
+  const scalpel_row *rows; /* out */
+  uint32_t in;             /* inputs, at most 256 */
+  uint32_t out;
+  int32_t zero_point;
+} scalpel_csr_fc;
+
+typedef struct {
+  const int8_t *values;
+  const uint16_t *columns;
+  const scalpel_row *rows; /* out */
+  uint32_t in;             /* inputs, at most 65536 */
+  uint32_t out;
+  int32_t zero_point;
+} scalpel_csr_fc_wide;
+
+typedef struct {
   const int8_t *values;    /* out rows of ceil(in / 4) groups, laid out as above; in < 4: padded */
   const scalpel_row *rows; /* out */
   uint32_t in;
@@ -49,7 +72,8 @@ typedef struct {
  * values:  4-byte aligned.
  * x:       in bytes, no alignment needed.
  * scratch: SCALPEL_FC_SCRATCH(in) bytes, 8-byte aligned; used with the DSP extension, and with
- *          Helium where x is not aligned to the group width, or no whole number of groups.
+ *          Helium where x is not aligned to the group width, or no whole number of groups.  CSR
+ *          needs none.
  */
 #define SCALPEL_FC_SCRATCH(in) (2 * (((in) + 7) / 8 * 8))
 
@@ -57,12 +81,18 @@ void scalpel_gcsr_fc4_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scr
 void scalpel_gcsr_fc8_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int8_t *y);
 void scalpel_gcsr_fc4_delta_s8(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch,
                                int8_t *y);
+void scalpel_csr_fc_s8(const scalpel_csr_fc *w, const int8_t *x, int16_t *scratch, int8_t *y);
+void scalpel_csr_fc_wide_s8(const scalpel_csr_fc_wide *w, const int8_t *x, int16_t *scratch,
+                            int8_t *y);
 void scalpel_fc_s8(const scalpel_fc *w, const int8_t *x, int16_t *scratch, int8_t *y);
 
 void scalpel_gcsr_fc4_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int32_t *y);
 void scalpel_gcsr_fc8_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch, int32_t *y);
 void scalpel_gcsr_fc4_delta_s32(const scalpel_gcsr_fc *w, const int8_t *x, int16_t *scratch,
                                 int32_t *y);
+void scalpel_csr_fc_s32(const scalpel_csr_fc *w, const int8_t *x, int16_t *scratch, int32_t *y);
+void scalpel_csr_fc_wide_s32(const scalpel_csr_fc_wide *w, const int8_t *x, int16_t *scratch,
+                             int32_t *y);
 void scalpel_fc_s32(const scalpel_fc *w, const int8_t *x, int16_t *scratch, int32_t *y);
 
 /* y[r] = acc[r] scaled by row r, any shift, plus zero_point, saturated to int8. */
