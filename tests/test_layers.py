@@ -136,6 +136,12 @@ def test_a_kernel_has_one_row_per_output(layer, shape, outputs):
     assert rows == outputs
 
 
+def test_a_layer_without_compute_output_shape_is_wrapped_in_a_graph():
+    x = keras.Input((4,))
+    model = keras.Model(x, PruneWrapper(Bilinear(), ratio=0.5)(x))
+    assert model.output_shape == (None, 6)
+
+
 def test_a_layer_may_name_its_own_weights():
     wrapper = PruneWrapper(Bilinear(), ratio=0.5, width=2)
     wrapper.build((None, 8))
