@@ -54,6 +54,7 @@ setup(
             "skeletons/*/*",
         ],
         "scalpel_tf.custom_ops": ["*.cc", "*.h"],
+        "scalpel_tf.report_page": ["page.html", "page.css"],
     },
     exclude_package_data={"scalpel_tf.custom_ops": ["*_test.cc", "*_main.cc"]},
     python_requires=">=3.10,<3.14",

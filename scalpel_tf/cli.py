@@ -1,4 +1,4 @@
-"""scalpel-tf: demo | prune | analyze | export | run | report | build | targets; exit code 0 on success."""
+"""scalpel-tf: demo, prune, analyze, export, run, report, build, targets; exit code 0 on success."""
 
 import shlex
 import sys

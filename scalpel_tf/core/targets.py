@@ -39,6 +39,10 @@ class Peak:
     bytes: float
     source: str
 
+    def cycles(self, macs: float, weights: float) -> float:
+        """Cycles that no kernel goes below which does `macs` and loads `weights` bytes once."""
+        return max(macs / self.macs, weights / self.bytes)
+
 
 @dataclass(frozen=True)
 class Target:
