@@ -37,6 +37,8 @@ class Data:
                     "`validation_data` beside a dataset."
                 )
             first, validation = _cut(first)
+        if isinstance(validation, (list, tuple)):
+            validation = _checked(validation)
         self._first, self.validation = first, validation
 
     def train(self):

@@ -1,5 +1,6 @@
 """The end of a run: int8 where the target wants it, the export, the page, the summary."""
 
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,17 +12,21 @@ from scalpel_tf.deploy.export import export, quantise
 from scalpel_tf.deploy.project import read as read_project
 from scalpel_tf.driver import training
 from scalpel_tf.driver.folder import BEST
-from scalpel_tf.driver.loop import now
+from scalpel_tf.driver.loop import time_stamp
 from scalpel_tf.report import table
 from scalpel_tf.train.batches import batches
 
 TFLITE, FIRMWARE, NATIVE = "model.tflite", "firmware", "native"
+UNLIMITED = 1 << 40
 TUNING_EPOCHS = 3  # times the epochs of a step
 
 
 def finish(loop, samples):
     """Converts and exports the best model and writes the page; the state is then done."""
     state, options = loop.state, loop.options
+    if state["decided"] is None:
+        state["decided"] = len(state["decisions"])
+    del state["decisions"][state["decided"] :]  # of an end that was killed
     if options.facts.is_microcontroller:
         _to_int8(loop, samples)
         _export(loop, loop.folder.path / TFLITE, FIRMWARE, flash=options.flash, ram=options.ram)
@@ -30,23 +35,23 @@ def finish(loop, samples):
     for name, budget, value, met in loop.budgets():
         words = "is met" if met else "is MISSED: accuracy allows no more"
         loop.decide(f"The budget of {budget:,.6g} for {name} {words}, {value:,.6g} now.")
-    state["status"], state["finished"] = "done", now()
+    state["status"], state["finished"] = "done", time_stamp()
     loop.folder.save()
     _page(loop.folder.path)
 
 
 def _to_int8(loop, samples):
     """model.tflite of the best model, trained on as int8 where conversion costs accuracy."""
-    best = loop.folder.load_model(BEST)
+    best = loop.folder.load_model(loop.best_file)
     metric = loop.state["config"]["metric"]
     data, values = _converted(loop, best, samples)
     found = {
         "dense_metric": loop.state["baseline"]["metric"],
-        "float_metric": loop._now()["metric"],
+        "float_metric": loop.now["metric"],
         "metric": values[metric],
         "finetuned": False,
     }
-    if not loop._good(values):
+    if not loop.is_good(values):
         loop.say(f"int8 costs accuracy ({metric} {values[metric]:.4f}): training on as int8")
         tuned = _tuned(loop, best, samples)
         tuned_data, tuned_values = _converted(loop, tuned, samples)
@@ -60,7 +65,7 @@ def _to_int8(loop, samples):
     loop.decide(
         f"As int8 the model has {metric} {found['metric']:.4f}, {word}; the dense float model "
         f"{found['dense_metric']:.4f}"
-        + ("." if loop._good(values) else f", which is MISSED: {loop._bar():.4f} is needed.")
+        + ("." if loop.is_good(values) else f", which is MISSED: {loop.bar:.4f} is needed.")
     )
     path = loop.folder.path / TFLITE
     temporary = path.with_suffix(".tmp")
@@ -79,7 +84,7 @@ def _tuned(loop, model, samples):
         loop.like,
         loop.data,
         TUNING_EPOCHS * loop.options.epochs,
-        loop._back,
+        loop.is_back,
         {},
         loop.callbacks,
     )
@@ -92,31 +97,40 @@ def _converted(loop, model, samples):
     The values are those of the exported C, run here, which equals TensorFlow Lite's bit for bit.
     """
     data = convert.convert(model, samples if len(samples) > 1 else samples[0])
-    folder = loop.folder.path / ".int8"
-    export(data, target=loop.options.target, out=folder, flash=1 << 40, ram=1 << 40)
-    entries = read_project(folder)
-    library = host.build(folder, folder)
-    predictions, targets, weights = [], [], []
-    for x, y, weight in batches(_validation(loop.data), batch_size=256):
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        export(data, target=loop.options.target, out=folder, flash=UNLIMITED, ram=UNLIMITED)
+        values = _evaluated(loop, model, folder, read_project(folder))
+    return data, values
+
+
+def _evaluated(loop, model, folder, entries):
+    library, predictions, targets, weights = host.build(folder, folder), [], [], []
+    for x, y, weight in batches(loop.data.validation, batch_size=256):
         inputs = [
             quantise(np.asarray(leaf), entry)
             for leaf, entry in zip(keras.tree.flatten(x), entries["inputs"], strict=True)
         ]
-        outputs = host.invoke(library, inputs)
-        predictions.append(
-            [
-                (o.astype(np.float32) - e.get("zero_point", 0)) * e.get("scale", 1)
-                for o, e in zip(outputs, entries["outputs"], strict=True)
-            ]
-        )
+        outputs = [
+            (o.astype(np.float32) - e.get("zero_point", 0)) * e.get("scale", 1)
+            for o, e in zip(host.invoke(library, inputs), entries["outputs"], strict=True)
+        ]
+        if not predictions:
+            order = _order(model, x, outputs)
+        predictions.append([outputs[index] for index in order])
         targets.append(y)
         weights.append(weight)
-    return data, _score(loop, model, predictions, targets, weights)
+    return _score(loop, model, predictions, targets, weights)
 
 
-def _validation(data):
-    given = data.validation
-    return tuple(given) if isinstance(given, (list, tuple)) else given
+def _order(model, x, outputs):
+    """For each output of the Keras model, which of the converter's is nearest to it."""
+    found, left = [], list(range(len(outputs)))
+    for expected in keras.tree.flatten(model.predict_on_batch(x)):
+        same = [i for i in left if outputs[i].shape == expected.shape]
+        found.append(min(same, key=lambda i: np.abs(outputs[i] - expected).mean()))
+        left.remove(found[-1])
+    return found
 
 
 def _score(loop, model, predictions, targets, weights):
@@ -155,7 +169,7 @@ def _export(loop, model, name, **arguments):
     except ValueError as error:
         loop.decide(f"The export was refused: {error}")
         return
-    last = loop._now()
+    last = loop.now
     loop.state["exported"] = {
         "folder": name,
         "flash": getattr(report, "flash", None),
@@ -177,7 +191,7 @@ def _page(folder: Path):
 def summary(loop) -> str:
     """The run as text."""
     state = loop.state
-    last, first = loop._now(), state["baseline"]
+    last, first = loop.now, state["baseline"]
     before = {layer["path"]: layer for layer in first["layers"]}
     rows = [["layer", "nodes", "density", f"{state['unit']} before", "after", "times faster"]]
     for layer in [*last["layers"], {**last, "path": "all"}]:

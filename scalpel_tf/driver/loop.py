@@ -83,7 +83,7 @@ class Loop:
         if not left:
             return None
         first = [unit for unit in left if unit[1] == "nodes"] or left
-        times = {layer["path"]: layer for layer in self._now()["layers"]}
+        times = {layer["path"]: layer for layer in self.now["layers"]}
 
         def cost(unit):
             layer = times[unit[0]]
@@ -91,12 +91,15 @@ class Loop:
 
         return max(first, key=cost)
 
-    def _now(self):
+    @property
+    def now(self):
         """The last kept step, or the dense network."""
         best = self.state["best"]
         return self.state["baseline"] if best is None else self.state["steps"][best]
 
-    def _file(self):
+    @property
+    def best_file(self):
+        """The file of the model at the last kept step."""
         best = self.state["best"]
         return DENSE if best is None else self.state["steps"][best]["file"]
 
@@ -106,8 +109,7 @@ class Loop:
 
     def budgets(self):
         """(name, budget, now, whether it is met) of each that was given."""
-        now = self._now()
-        found = []
+        now, found = self.now, []
         for name, key in (("flash", "flash"), ("ram", "ram"), ("latency", "time")):
             budget = getattr(self.options, name)
             if budget is not None:
@@ -132,10 +134,10 @@ class Loop:
         except ValueError as error:
             return self._freeze(path, str(error))
         trained = training.retrain(
-            model, self.like, self.data, self.options.epochs, self._back, rates, self.callbacks
+            model, self.like, self.data, self.options.epochs, self.is_back, rates, self.callbacks
         )
         values = training.evaluate(trained, self.like, self.data, None)
-        value, kept = values[state["config"]["metric"]], self._good(values)
+        value, kept = values[state["config"]["metric"]], self.is_good(values)
         name = f"step_{index:03}.keras"
         step = {
             **(self.meter(trained) if kept else self._unmeasured(trained)),
@@ -169,7 +171,7 @@ class Loop:
     def _pruned(self, path, method, after, index):
         """(the model to train, dropout rates), from the last kept state and the step's seed."""
         keras.utils.set_random_seed(self.options.seed * 100_003 + index + 1)
-        plain, fractions = self.folder.load_model(self._file()), self.state["fractions"]
+        plain, fractions = self.folder.load_model(self.best_file), self.state["fractions"]
         if method == "nodes":
             small = self._cut(plain, {path: after / self._fraction(path, method)})
             rates = self._node_rates(plain, small)
@@ -196,7 +198,7 @@ class Loop:
         return self.state["fractions"].get(method, {}).get(path, 1.0)
 
     def _nodes(self, path):
-        return next(own["nodes"] for own in self._now()["layers"] if own["path"] == path)
+        return next(own["nodes"] for own in self.now["layers"] if own["path"] == path)
 
     def _unmeasured(self, model):
         from scalpel_tf.driver.measure import describe
@@ -205,20 +207,23 @@ class Loop:
 
     # Whether it was good.
 
-    def _bar(self):
+    @property
+    def bar(self):
+        """The worst value of the metric that a step is kept at."""
         config, baseline = self.state["config"], self.state["baseline"]["metric"]
         sign = 1 if config["mode"] == "max" else -1
         return baseline - sign * self.options.max_accuracy_drop
 
-    def _good(self, values):
+    def is_good(self, values):
+        """Whether {metric: value} is good enough for a step to be kept."""
         value = values[self.state["config"]["metric"]]
         if not math.isfinite(value):
             return False
         if self.state["config"]["mode"] == "max":
-            return value >= self._bar() - EPSILON
-        return value <= self._bar() + EPSILON
+            return value >= self.bar - EPSILON
+        return value <= self.bar + EPSILON
 
-    def _back(self, model):
+    def is_back(self, model):
         """Whether the model is as good as the dense one, so that its training may end."""
         values = model.evaluate(**self.data.evaluate(), verbose=0, return_dict=True)
         value, baseline = values[self.state["config"]["metric"]], self.state["baseline"]["metric"]
@@ -226,7 +231,7 @@ class Loop:
 
     def _why(self, value):
         metric = self.state["config"]["metric"]
-        return f"{metric} did not come back: {value:.4f}, where {self._bar():.4f} is needed"
+        return f"{metric} did not come back: {value:.4f}, where {self.bar:.4f} is needed"
 
     # What is said.
 
@@ -285,7 +290,7 @@ class Loop:
                 continue
             values = training.evaluate(trained, self.like, self.data, None)
             found = self.meter(trained)
-            results[method] = (self._good(values), found["time"], values)
+            results[method] = (self.is_good(values), found["time"], values)
             self.say(self._trial_line(method, found["time"], values))
         good = {method: time for method, (kept, time, _) in results.items() if kept}
         best = min(good, key=good.get) if good else paper["conv"]
@@ -311,7 +316,7 @@ class Loop:
             model = self._cut(plain, dict.fromkeys(convs, math.sqrt(TRIAL)))
         rates = training.dropout_rates(model, {})
         return training.retrain(
-            model, self.like, self.data, self.options.epochs, self._back, rates, self.callbacks
+            model, self.like, self.data, self.options.epochs, self.is_back, rates, self.callbacks
         )
 
     def _trial_line(self, method, seconds, values):
@@ -323,5 +328,6 @@ class Loop:
         )
 
 
-def now() -> str:
+def time_stamp() -> str:
+    """Now, in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

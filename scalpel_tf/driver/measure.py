@@ -22,7 +22,10 @@ from scalpel_tf.train.layers import kernels
 
 
 def describe(model, width) -> dict:
-    """Weights, MACs, and of each layer with kernels its shape, nodes and density; times None."""
+    """Weights that are not 0, MACs, and what each layer with kernels has of both; times None.
+
+    A group of `width` weights counts whole.
+    """
     costs = graph.costs(graph.read(model))
     layers = []
     for path, layer in walk(model):
@@ -48,7 +51,7 @@ def describe(model, width) -> dict:
             }
         )
     return {
-        "weights": sum(layer["weights"] for layer in layers),
+        "weights": sum(layer["kept"] for layer in layers),
         "macs": sum(layer["macs"] for layer in layers),
         "time": None,
         "flash": None,

@@ -13,7 +13,7 @@ import keras
 from scalpel_tf.driver import finish, training
 from scalpel_tf.driver.data import Data
 from scalpel_tf.driver.folder import BEST, DENSE, Folder, digest, digest_data
-from scalpel_tf.driver.loop import Loop, now
+from scalpel_tf.driver.loop import Loop, time_stamp
 from scalpel_tf.driver.measure import Remembering, meter
 from scalpel_tf.driver.options import Options
 from scalpel_tf.models import check_model, copy_model, same_layer
@@ -182,7 +182,7 @@ def _begin(folder, model, options, data, meters, command):
         "config": {**options.as_json(), "mix": None, "metric": name, "mode": mode},
         "machine": f"{platform.machine()}, {platform.system()}, Python {sys.version.split()[0]}",
         "versions": {p: version(p) for p in ("scalpel_tf", "tensorflow", "keras", "numpy")},
-        "started": now(),
+        "started": time_stamp(),
         "finished": None,
         "seconds": round(time.time() - started, 1),
         "model": model.name,
@@ -196,6 +196,7 @@ def _begin(folder, model, options, data, meters, command):
         "dropout": {},
         "frozen": {},
         "decisions": [],
+        "decided": None,
         "int8": None,
         "exported": None,
     }
