@@ -50,6 +50,8 @@ def test_kernels(network, expected, biases):
         (networks.lenet_300_100, 266_200, 266_200),
         (networks.lenet_5, 430_500, 2_293_000),
         (networks.convnet, 89_440, 12_298_240),
+        (networks.nin, 965_568, 222_486_528),
+        (networks.alexnet, 60_954_656, 724_406_816),
     ],
 )
 def test_weights_and_macs(network, weights, macs):
@@ -59,6 +61,17 @@ def test_weights_and_macs(network, weights, macs):
         counted += positions * np.prod(shape)
     assert sum(np.prod(shape) for shape in kernels(model).values()) == weights
     assert counted == macs
+
+
+@pytest.mark.parametrize(
+    "network, nodes, classes",
+    [
+        (networks.nin, (117, 81, 62, 183, 123, 148, 91, 54), 10),
+        (networks.alexnet, (6, 8, 12, 14, 10, 20, 30), 1000),
+    ],
+)
+def test_widths_of_the_layers(network, nodes, classes):
+    assert [shape[-1] for shape in kernels(network(nodes)).values()] == [*nodes, classes]
 
 
 @pytest.mark.parametrize("network", [networks.lenet_300_100, networks.lenet_5, networks.convnet])
