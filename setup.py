@@ -53,7 +53,7 @@ setup(
             "board_hook.c",
             "skeletons/*/*",
         ],
-        "scalpel_tf.custom_ops": ["*.cc", "*.h"],
+        "scalpel_tf.custom_ops": ["*.cc", "*.h", "native/*"],
         "scalpel_tf.report_page": ["page.html", "page.css"],
     },
     exclude_package_data={"scalpel_tf.custom_ops": ["*_test.cc", "*_main.cc"]},

@@ -148,7 +148,7 @@ def _prune_arguments(command):
 
 
 def export(options):
-    """Turn an int8 .tflite, or a .keras model and data, into a verified C project."""
+    """Turn a .tflite, or a .keras model and data, into a verified C project or a library."""
     from scalpel_tf.deploy.export import export as run_export
 
     data = options.representative_data
@@ -163,6 +163,7 @@ def export(options):
         rounding=options.rounding,
         project=options.project,
         check=options.check,
+        dtype=options.dtype,
     )
     print(report)
     return {**vars(report), "path": str(report.path)}
@@ -180,7 +181,8 @@ def _export_arguments(command):
         "--project", default="plain", help="plain, cmake, arduino, zephyr or tflm (default: plain)"
     )
     command.add_argument("--check", action="store_true", help="with a CRC-32 of the constants")
-    _target(command)
+    command.add_argument("--dtype", choices=("float32", "int8"), help="on x86-64; default: float32")
+    command.add_argument("--target", choices=("x86-64", *TARGETS), default="cortex-m4")
 
 
 def analyze(options):

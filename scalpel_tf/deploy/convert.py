@@ -44,22 +44,16 @@ def convert(model, representative_data) -> bytes:
     shapes = _input_shapes(model)
     _require_finite_weights(model)
     samples = _samples(representative_data, shapes)
-    signature = [
-        tf.TensorSpec((1, *shape), tensor.dtype, tensor.name)
-        for shape, tensor in zip(shapes, model.inputs, strict=True)
-    ]
-
-    @tf.function(input_signature=signature)
-    def serve(*inputs):
-        return model(inputs if len(inputs) > 1 else inputs[0], training=False)
-
-    with _quiet():
-        try:
-            data = _converted(serve.get_concrete_function(), samples)
-        except Exception as error:
-            raise ValueError(f"TFLite cannot convert this model: {_reason(error)}.") from error
+    data = _converted(model, shapes, samples)
     tflite.require_int8(tflite.read(data))
     return data
+
+
+def convert_float(model) -> bytes:
+    """The `.tflite` bytes of a Keras 3 model in float32, normalisations folded; as `convert`."""
+    shapes = _input_shapes(model)
+    _require_finite_weights(model)
+    return _converted(model, shapes, None)
 
 
 def run_reference(data: bytes, inputs) -> list[np.ndarray]:
@@ -68,13 +62,23 @@ def run_reference(data: bytes, inputs) -> list[np.ndarray]:
     inputs: one array (n, *input shape), or a sequence of them, of the model's own types.
     Raises ValueError for a model that `tflite.read` refuses or inputs that do not fit.
     """
+    return _interpreted(data, inputs, "BUILTIN_REF")
+
+
+def run_litert(data: bytes, inputs) -> list[np.ndarray]:
+    """What LiteRT makes of `inputs` with the kernels that it takes by default, XNNPACK's in
+    float32; arguments and errors as `run_reference`."""
+    return _interpreted(data, inputs, "AUTO")
+
+
+def _interpreted(data, inputs, resolver):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     model = tflite.read(data)
     arrays = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     _require_inputs(model, arrays)
     interpreter = Interpreter(
-        model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1
+        model_content=data, experimental_op_resolver_type=OpResolverType[resolver], num_threads=1
     )
     results = [[] for _ in model.outputs]
     try:
@@ -97,13 +101,29 @@ def _sample_shape(tensor):
     return tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
 
 
-def _converted(function, samples):
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(samples)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter.convert()
+def _converted(model, shapes, samples):
+    """In int8 with the ranges that the samples show; in float32 where they are None."""
+    signature = [
+        tf.TensorSpec((1, *shape), tensor.dtype, tensor.name)
+        for shape, tensor in zip(shapes, model.inputs, strict=True)
+    ]
+
+    @tf.function(input_signature=signature)
+    def serve(*inputs):
+        return model(inputs if len(inputs) > 1 else inputs[0], training=False)
+
+    with _quiet():
+        try:
+            function = serve.get_concrete_function()
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+            if samples is not None:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.representative_dataset = lambda: iter(samples)
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+                converter.inference_input_type = converter.inference_output_type = tf.int8
+            return converter.convert()
+        except Exception as error:
+            raise ValueError(f"TFLite cannot convert this model: {_reason(error)}.") from error
 
 
 def _reason(error):

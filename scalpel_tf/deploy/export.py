@@ -8,12 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from scalpel_tf.core.targets import KIB, TARGETS, Board, Target, find_target
-from scalpel_tf.deploy import board, c_source, convert, layouts, rewrite, tflite, tflm, verify
+from scalpel_tf.deploy import (
+    board,
+    c_source,
+    convert,
+    layouts,
+    native,
+    rewrite,
+    tflite,
+    tflm,
+    verify,
+)
 from scalpel_tf.deploy import project as projects
 from scalpel_tf.deploy.int8 import require_int8
 from scalpel_tf.deploy.layer import Layer
 from scalpel_tf.deploy.lower import lower
 from scalpel_tf.deploy.memory import MemoryPlan, operator_peaks, plan_memory
+from scalpel_tf.deploy.output_folder import replace_folder, require_replaceable
 from scalpel_tf.deploy.verify import write as write
 
 STACK = 1024  # bytes that a project may need beside its arena, before it is known
@@ -73,8 +84,11 @@ def export(
     rounding: str = "single",
     project: str = "plain",
     check: bool = False,
-) -> ExportReport:
+    dtype: str | None = None,
+) -> ExportReport | native.NativeReport:
     """Writes the C project of a model to the folder `out`; an ExportReport says what is in it.
+
+    For target="x86-64" it is a shared library with a C header; a NativeReport says what is in it.
 
     model: a Keras model (then representative_data is needed, see `convert`), the path of any int8
     `.tflite`, or its bytes.  device: a board that `scalpel-tf targets` lists, whose flash and RAM
@@ -84,15 +98,33 @@ def export(
     project: "plain", "cmake", "arduino" or "zephyr", the build system that the folder is for (see
     layouts.py), or "tflm" for TensorFlow Lite Micro with custom operators (see tflm.py).
     check: with a model_check(), which finds damaged constants by their CRC-32.
+    dtype: "float32" (the default for x86-64) or "int8" (on a microcontroller, always).
     `out` may be missing, empty, or an earlier export, which is replaced.
     Raises ValueError for a model that cannot be exported, RuntimeError without a C compiler.
     """
+    if target in native.TARGETS:
+        given = {"device": device, "flash": flash, "ram": ram, "check": check or None}
+        given = [name for name, value in given.items() if value is not None]
+        if given or rounding != "single" or project != "plain":
+            names = ", ".join(given) or "rounding and project"
+            raise ValueError(f"{names}: for microcontrollers only; leave out for {target}.")
+        return native.export(
+            model,
+            target=target,
+            out=out,
+            dtype=dtype or "float32",
+            representative_data=representative_data,
+        )
     facts = find_target(target)
     if not facts.is_microcontroller:
         names = ", ".join(t.name for t in TARGETS.values() if t.is_microcontroller)
-        raise ValueError(f"`export` writes C for a microcontroller ({names}); got {target!r}.")
+        raise ValueError(
+            f"`export` writes C for a microcontroller ({names}) or for x86-64; got {target!r}."
+        )
+    if dtype not in (None, "int8"):
+        raise ValueError(f'`dtype` is "int8" on a microcontroller; got {dtype!r}.')
     out = Path(out)
-    _require_replaceable(out)
+    require_replaceable(out)
     device = _device(facts, device)
     limits = _limits(device, flash, ram)
     if rounding not in ("single", "double"):
@@ -133,7 +165,7 @@ def export(
         _require_fit(*used, limits, facts, layers, plan)
         description = {**json.loads(files["model.json"]), "stack_bytes": deepest}
         write(scratch / "project", layouts.arrange(files, project, description, device, facts))
-        _replace(scratch / "project", out, scratch)
+        replace_folder(scratch / "project", out, scratch)
     return ExportReport(
         path=out,
         target=target,
@@ -166,7 +198,7 @@ def _export_tflm(data, target, out, limits) -> ExportReport:
         used = (description["model_bytes"], description["arena_bytes"])
         _require_fit(*used, limits, target, [], None)
         write(scratch / "project", files)
-        _replace(scratch / "project", out, scratch)
+        replace_folder(scratch / "project", out, scratch)
     return ExportReport(
         path=out,
         target=target.name,
@@ -264,25 +296,3 @@ def _widest(layers, plan):
     if layer.scratch:
         words += f", {layer.scratch:,} of them to work in"
     return f"{words}, where a smaller input or fewer channels would help"
-
-
-def _require_replaceable(out: Path):
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"`out` is a folder to write; {out} is a file.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "model.json").is_file():
-        raise ValueError(
-            f"{out} holds other files than an earlier export; choose a new folder for `out`."
-        )
-
-
-def _replace(project: Path, out: Path, scratch: Path):
-    """Puts the project in the place of `out`, which at no time is half-written."""
-    before = scratch / "before"
-    if out.exists():
-        out.rename(before)
-    try:
-        project.rename(out)
-    except OSError:
-        if before.exists():
-            before.rename(out)
-        raise

@@ -45,13 +45,15 @@ def require_int8(model) -> None:
         outputs = [model.tensors[i] for i in operator.outputs]
         _require_types(where, model, operator, inputs, outputs)
         if operator.name in WEIGHT_AXIS:
-            _require_operands(where, inputs, outputs, 2)
+            require_operands(where, inputs, outputs, 2)
             _require_weights(where, operator, *[*inputs, None][:3], *outputs)
         if operator.name in (*POOLS, *SAME_SHAPE, *ALIASES):
-            _require_operands(where, inputs, outputs, 1)
-            _require_shapes(where, operator, inputs[0], outputs[0])
+            require_operands(where, inputs, outputs, 1)
+            require_shapes(where, operator, inputs[0], outputs[0])
         if operator.name in shapes.OUTPUTS:
-            _require_made(where, operator, inputs, outputs)
+            require_made(where, operator, inputs, outputs)
+            if operator.name in ("CONCATENATION", *ELEMENTWISE, "PADV2"):
+                _require_scales(where, operator, inputs, outputs[0])
         if operator.name in FIXED_OUTPUT:
             _require_fixed(where, operator, inputs[0], outputs[0])
 
@@ -123,7 +125,8 @@ def _require_positive(tensor):
         raise ValueError(f"{_where(tensor)} has a scale that is not a positive number.")
 
 
-def _require_operands(where, inputs, outputs, count):
+def require_operands(where, inputs, outputs, count) -> None:
+    """Raises ValueError unless there are `count` inputs, the first an activation, and an output."""
     if len(inputs) < count or len(outputs) != 1 or any(t is None for t in inputs[:count]):
         raise ValueError(f"{where} needs {count} inputs and one output.")
     if inputs[0].data is not None:
@@ -143,7 +146,7 @@ def _require_weights(where, operator, data, weights, bias, output):
     if weights.zero_point.any():
         raise ValueError(f"{where} has asymmetric weights; their zero point must be 0.")
     _require_positive(weights)
-    _require_weight_shapes(where, operator, data, weights, output)
+    require_weight_shapes(where, operator, data, weights, output)
     if bias is not None:
         _require_bias(where, data, weights, bias, output, weights.shape[axis])
 
@@ -160,7 +163,8 @@ def _require_bias(where, data, weights, bias, output, count):
         raise ValueError(f"{where} has a bias whose scale is not that of its products.")
 
 
-def _require_weight_shapes(where, operator, data, weights, output):
+def require_weight_shapes(where, operator, data, weights, output) -> None:
+    """Raises ValueError unless an operator with weights makes its output's shape."""
     if operator.name == "FULLY_CONNECTED":
         rows, rest = divmod(math.prod(data.shape), weights.shape[1])
         expected = math.prod(output.shape) == rows * weights.shape[0] and not rest
@@ -196,7 +200,8 @@ def _places(where, operator, data, filter, output):
     return data.shape[0] == 1 and output.shape[:3] == (1, *sizes)
 
 
-def _require_shapes(where, operator, data, output):
+def require_shapes(where, operator, data, output) -> None:
+    """Raises ValueError unless an operator of one input makes its output's shape."""
     expected = math.prod(data.shape) == math.prod(output.shape)
     if operator.name in SAME_SHAPE:
         expected = data.shape == output.shape and len(data.shape) > 0
@@ -219,8 +224,8 @@ def _require_fixed(where, operator, data, output):
         )
 
 
-def _require_made(where, operator, inputs, outputs):
-    """The output's size and scale are what the constants and the other inputs make."""
+def require_made(where, operator, inputs, outputs):
+    """Raises ValueError unless constants and the other inputs make the output's size."""
     elementwise = operator.name in ELEMENTWISE
     least, most = {"CONCATENATION": (1, len(inputs)), "PADV2": (3, 3), "SLICE": (3, 3)}.get(
         operator.name, (4, 4) if operator.name == "STRIDED_SLICE" else (2, 2)
@@ -237,8 +242,6 @@ def _require_made(where, operator, inputs, outputs):
     output = outputs[0]
     if math.prod(made) != math.prod(output.shape) or (elementwise and made != output.shape):
         raise ValueError(f"{where} cannot make {output.shape}; it makes {made}.")
-    if operator.name in ("CONCATENATION", *ELEMENTWISE, "PADV2"):
-        _require_scales(where, operator, inputs, output)
 
 
 def _require_scales(where, operator, inputs, output):

@@ -1,5 +1,6 @@
 """A static memory plan: where in one arena every activation and every scratch buffer lies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,12 +27,17 @@ class MemoryPlan:
     alive: list[int]
 
 
-def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
+def plan_memory(model: Model, layers: list[Layer], alignment: int = 1) -> MemoryPlan:
     """The arena of a lowered model: activations and scratch, each only while it is in use.
 
     A layer that may run in place writes over its first input where that is not needed any more.
+    alignment: bytes that every block begins at a multiple of, where the default is too few.
     """
-    alias = _aliases(model)
+
+    def rounded(size):
+        return -(-size // alignment) * alignment
+
+    alias = aliases(model)
     first = {alias(index): 0 for index in model.inputs}
     last = dict(first)
     for step, layer in enumerate(layers):
@@ -41,14 +47,14 @@ def plan_memory(model: Model, layers: list[Layer]) -> MemoryPlan:
     tensors = list(first)
     blocks = [
         Block(
-            tensor_bytes(model.tensors[i]),
+            rounded(tensor_bytes(model.tensors[i])),
             first[i],
             last[i],
             _under(i, tensors, layers, alias, last),
         )
         for i in tensors
     ]
-    blocks += [Block(layer.scratch, step, step) for step, layer in enumerate(layers)]
+    blocks += [Block(rounded(layer.scratch), step, step) for step, layer in enumerate(layers)]
     offsets, arena = place(blocks)
     places = dict(zip(tensors, offsets, strict=False))
     everywhere = {i: places[alias(i)] for i in range(len(model.tensors)) if alias(i) in places}
@@ -67,7 +73,7 @@ def rooms(model: Model) -> list[int]:
     apart from its inputs: no runtime without fusion needs less. The operator's own output is not
     counted yet.
     """
-    alias = _aliases(model)
+    alias = aliases(model)
     first = {alias(index): -1 for index in model.inputs}
     last = {}
     for step, operator in enumerate(model.operators):
@@ -103,7 +109,7 @@ def _under(index, tensors, layers, alias, last):
     return None
 
 
-def _aliases(model):
+def aliases(model: Model) -> Callable[[int], int]:
     """tensor -> the tensor whose bytes it shares: what a RESHAPE makes is what it was given."""
     source = {op.outputs[0]: op.inputs[0] for op in model.operators if op.name in ALIASES}
 

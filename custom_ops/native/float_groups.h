@@ -1,0 +1,178 @@
+// Products with weights in groups: a group of weights is multiplied with the activations beside one
+// another that it meets, lane by lane, and the lanes are added up at the end of a row.
+// For files that define SCALPEL_TARGET, SCALPEL_INLINE and a struct of eight lanes.
+#ifndef SCALPEL_CUSTOM_OPS_NATIVE_FLOAT_GROUPS_H_
+#define SCALPEL_CUSTOM_OPS_NATIVE_FLOAT_GROUPS_H_
+
+#include "scalpel_float.h"
+
+namespace scalpel {
+namespace {
+
+constexpr int kRows = 8;  // rows that are stored together
+
+// Sums of one row for kStrips strips of kStrip pixels, one pixel a lane.
+template <typename Simd, int kWidth, int kStrips, int kStrip>
+SCALPEL_INLINE void StripSums(const scalpel_groups_conv &a, int64_t row,
+                              const float *const (&from)[kStrips],
+                              typename Simd::V (&out)[kStrips]) {
+  using V = typename Simd::V;
+  constexpr int kParts = kWidth / Simd::kLanes;
+  V sums[kStrips][8];
+#pragma GCC unroll 4
+  for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; ++p) sums[s][p] = Simd::Zero();
+  }
+  const int64_t step = a.step, end = a.rows[row + 1];
+  for (int64_t group = a.rows[row]; group < end; ++group) {
+    const int64_t column = a.columns[group];
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts; ++part) {
+      const V w = Simd::Load(a.values + group * kWidth + part * Simd::kLanes);
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        const float *x = from[s] + column + part * Simd::kLanes;
+        const float *third = x + 3 * step, *sixth = x + 6 * step;
+        const float *inputs[8] = {
+            x, x + step, x + 2 * step, third, third + step, third + 2 * step, sixth, sixth + step};
+#pragma GCC unroll 8
+        for (int p = 0; p < kStrip; ++p) {
+          sums[s][p] = Simd::MultiplyAdd(w, Simd::Load(inputs[p]), sums[s][p]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < kStrips; ++s) out[s] = Simd::Sums(sums[s]);
+}
+
+// All rows for kStrips strips.
+template <typename Simd, int kWidth, int kStrips, int kStrip>
+SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x, const int32_t *strips,
+                             float *y) {
+  using V = typename Simd::V;
+  const float *from[kStrips];
+  for (int s = 0; s < kStrips; ++s) from[s] = x + strips[2 * s];
+  const V low = Simd::Set(a.low), high = Simd::Set(a.high);
+  V block[kStrips][kRows];
+  for (int64_t first = 0; first < a.channels; first += kRows) {
+    const int64_t live = a.channels - first < kRows ? a.channels - first : kRows;
+    for (int64_t r = 0; r < live; ++r) {
+      V sums[kStrips];
+      StripSums<Simd, kWidth, kStrips, kStrip>(a, first + r, from, sums);
+      const V bias = Simd::Set(a.bias[first + r]);
+#pragma GCC unroll 4
+      for (int s = 0; s < kStrips; ++s) {
+        block[s][r] = Simd::Min(high, Simd::Max(low, Simd::Add(sums[s], bias)));
+      }
+    }
+    for (int64_t r = live; r < kRows; ++r) {
+      for (int s = 0; s < kStrips; ++s) block[s][r] = Simd::Zero();
+    }
+#pragma GCC unroll 4
+    for (int s = 0; s < kStrips; ++s) {
+      Simd::Transpose(block[s]);
+      float *to = y + static_cast<int64_t>(strips[2 * s + 1]) * a.channels + first;
+      for (int p = 0; p < kStrip; ++p, to += a.channels) {
+        if (live == kRows) {
+          Simd::Store(to, block[s][p]);
+        } else {
+          Simd::StoreSome(to, block[s][p], live);
+        }
+      }
+    }
+  }
+}
+
+template <typename Simd, int kWidth, int kStrips, int kStrip>
+SCALPEL_TARGET void ConvolveStrips(const scalpel_groups_conv &a, const float *x, float *y) {
+  int32_t strip = 0;
+  for (; strip + kStrips <= a.strip_count; strip += kStrips) {
+    StripsOf<Simd, kWidth, kStrips, kStrip>(a, x, a.strips + 2 * strip, y);
+  }
+  for (; strip < a.strip_count; ++strip) {
+    StripsOf<Simd, kWidth, 1, kStrip>(a, x, a.strips + 2 * strip, y);
+  }
+}
+
+template <typename Simd, int kWidth, int kStrips, int kStrip = 8>
+SCALPEL_INLINE void ConvolveGroups(const scalpel_groups_conv &a, const float *x, float *y) {
+  if constexpr (kStrip == 1) {
+    ConvolveStrips<Simd, kWidth, kStrips, 1>(a, x, y);
+  } else if (a.strip == kStrip) {
+    ConvolveStrips<Simd, kWidth, kStrips, kStrip>(a, x, y);
+  } else {
+    ConvolveGroups<Simd, kWidth, kStrips, kStrip - 1>(a, x, y);
+  }
+}
+
+// One vector. The steps of a slice follow one another in memory, so that it is read once, in order.
+template <typename Simd, int kWidth, typename Column>
+SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y) {
+  using V = typename Simd::V;
+  constexpr int kStep = kWidth < 8 ? 8 : kWidth;  // values of a row in a step
+  constexpr int kColumns = kStep / kWidth;
+  constexpr int64_t kAhead = 2048;  // floats
+  const float *values = a.values;
+  const Column *columns = static_cast<const Column *>(a.columns);
+  const V low = Simd::Set(a.low), high = Simd::Set(a.high);
+  for (int64_t slice = 0; slice < a.slice_count; ++slice) {
+    V sums[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) sums[r] = Simd::Zero();
+    for (int32_t step = a.steps[slice]; step < a.steps[slice + 1]; ++step) {
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) {
+        const Column *column = columns + r * kColumns;
+        if (r * kStep % 16 == 0) __builtin_prefetch(values + kAhead + r * kStep, 0, 2);
+        if constexpr (kWidth == 4) {
+          sums[r] = Simd::MultiplyAdd(Simd::Load(values + r * kStep), Simd::LoadFours(x, column),
+                                      sums[r]);
+        } else {
+#pragma GCC unroll 2
+          for (int part = 0; part < kStep; part += 8) {
+            sums[r] = Simd::MultiplyAdd(Simd::Load(values + r * kStep + part),
+                                        Simd::Load(x + *column + part), sums[r]);
+          }
+        }
+      }
+      values += 8 * kStep;
+      columns += 8 * kColumns;
+    }
+    float out[8];
+    const V sum = Simd::Add(Simd::Sums(sums), Simd::Load(a.bias + 8 * slice));
+    Simd::Store(out, Simd::Min(high, Simd::Max(low, sum)));
+    const int32_t *order = a.order + 8 * slice;
+    const int64_t live = a.rows - 8 * slice;
+    if (live >= 8) {
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) y[order[r]] = out[r];
+    } else {
+      for (int64_t r = 0; r < live; ++r) y[order[r]] = out[r];
+    }
+  }
+}
+
+template <typename Simd, typename Column>
+SCALPEL_INLINE void SlicesOf(const scalpel_groups_fc &a, const float *x, float *y) {
+  if (a.width == 8) return Slices<Simd, 8, Column>(a, x, y);
+  if (a.width == 4) return Slices<Simd, 4, Column>(a, x, y);
+  Slices<Simd, 16, Column>(a, x, y);
+}
+
+template <typename Simd>
+SCALPEL_TARGET void GroupsFc(const scalpel_groups_fc *a, const float *x, float *y) {
+  for (int32_t sample = 0; sample < a->batch; ++sample, x += a->columns_of_x, y += a->rows) {
+    if (a->column_bytes == 2) {
+      SlicesOf<Simd, uint16_t>(*a, x, y);
+    } else {
+      SlicesOf<Simd, int32_t>(*a, x, y);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace scalpel
+
+#endif  // SCALPEL_CUSTOM_OPS_NATIVE_FLOAT_GROUPS_H_

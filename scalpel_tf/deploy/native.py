@@ -1,0 +1,234 @@
+"""A model as one shared library for this machine's CPU: written, called from Python, timed."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import tempfile
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from scalpel_tf.deploy import convert, native_build, native_source, tflite, verify
+from scalpel_tf.deploy import project as projects
+from scalpel_tf.deploy.c_source import describe
+from scalpel_tf.deploy.float32 import require_float32
+from scalpel_tf.deploy.float_constants import ALIGNMENT, Constants
+from scalpel_tf.deploy.float_lower import lower
+from scalpel_tf.deploy.memory import plan_memory
+from scalpel_tf.deploy.output_folder import replace_folder, require_replaceable
+
+LIBRARY = "libmodel.so"
+TOLERANCE = 1e-5  # of the largest output
+TARGETS = ("x86-64", "x86-64-avx2", "x86-64-avx512")
+
+
+@dataclass(frozen=True)
+class NativeReport:
+    """What was written, and on what it was proved.
+
+    layers: as in model.json.  constants, arena: bytes.  isas: the instruction sets that were run.
+    error: the largest difference to LiteRT of all of them, as a part of the largest output.
+    """
+
+    path: Path
+    target: str
+    dtype: str
+    layers: tuple[dict, ...]
+    constants: int
+    arena: int
+    isas: tuple[str, ...]
+    error: float
+
+    def __str__(self):
+        lines = ["{:<16} {:<18} {:>8} {:>11} {:>11}".format("layer", "kernel", "density",
+                                                            "bytes", "dense")]  # fmt: skip
+        for layer in self.layers:
+            density = "" if layer["density"] is None else f"{layer['density']:.1%}"
+            lines.append(
+                f"{layer['name']:<16} {layer['kernel']:<18} {density:>8} {layer['bytes']:>11,} "
+                f"{layer['bytes_dense']:>11,}"
+            )
+        equal = "equal to TensorFlow Lite, bit for bit"
+        if self.dtype == "float32":
+            equal = f"within {max(self.error, 1e-9):.1e} of LiteRT's largest output"
+        return "\n".join(
+            [
+                *lines,
+                f"constants {self.constants:,} bytes, arena {self.arena:,} bytes",
+                f"{equal}, on this machine ({', '.join(self.isas)})",
+                f"written to {self.path}",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class NativeModel:
+    """A loaded library. Calls are thread-safe.
+
+    information: model.json.  isas: the instruction sets that run here, best first.
+    """
+
+    information: dict
+    isas: tuple[str, ...]
+    library: ctypes.CDLL = field(repr=False)
+
+    def __call__(self, *inputs, isa: str | None = None):
+        """One array per output, or the only one; inputs: one array each, first axis samples."""
+        arrays = projects.check_inputs(self.information, list(inputs))
+        outputs = projects.empty_outputs(self.information, len(arrays[0]))
+        arena = _arena(self.information)
+        self.library.model_run(
+            self._number(isa), len(arrays[0]), _addresses(arrays), _addresses(outputs), arena[1]
+        )
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def seconds(self, inputs, rounds: int, calls: int, isa: str | None = None) -> np.ndarray:
+        """(rounds, 1 + layers): of the first sample, a whole call (the mean of `calls`), layers."""
+        arrays = projects.check_inputs(self.information, list(inputs))
+        outputs = projects.empty_outputs(self.information, 1)
+        seconds = np.empty((rounds, 1 + len(self.information["layers"])))
+        arena = _arena(self.information)
+        self.library.model_profile(
+            self._number(isa), rounds, calls, _addresses(arrays), _addresses(outputs), arena[1],
+            seconds.ctypes.data,
+        )  # fmt: skip
+        return seconds
+
+    def _number(self, isa):
+        if isa is None:
+            return 0
+        if isa not in self.isas:
+            raise ValueError(f"`isa` is one of {', '.join(self.isas)} here; got {isa!r}.")
+        return self.isas.index(isa)
+
+
+def export(
+    model, *, out, dtype: str = "float32", representative_data=None, target: str = "x86-64"
+) -> NativeReport:
+    """Writes a model as a shared library with a C header, and its sources, to the folder `out`.
+
+    model: a Keras model, the path of a `.keras` or `.tflite` model, or the bytes of the latter.
+    dtype: "float32", or "int8" as for a microcontroller, from `representative_data`.
+    `out` may be missing, empty, or an earlier export, which is replaced.
+    Raises ValueError for a model that cannot be exported, RuntimeError without compilers.
+    """
+    out = Path(out)
+    require_replaceable(out)
+    if dtype != "float32":
+        raise ValueError(f'`dtype` is "float32" or "int8"; got {dtype!r}.')
+    data = convert.load(model)
+    data = data if isinstance(data, bytes) else convert.convert_float(data)
+    network = tflite.read(data)
+    require_float32(network)
+    constants = Constants()
+    layers = lower(network, constants)
+    plan = plan_memory(network, layers, ALIGNMENT)
+    description = describe(network, layers, plan, SimpleNamespace(name=target))
+    description["constant_bytes"] = constants.size
+    files = {
+        "model.h": native_source.model_h(network, layers, plan, dtype).encode(),
+        "model.c": native_source.model_c(
+            network, layers, plan, native_source.FLOAT_HEAD, native_source.FLOAT_ISA
+        ).encode(),
+        "model_constants.S": native_source.constants_s(constants.size).encode(),
+        "model_constants.bin": constants.data(),
+        "model.json": (json.dumps(description, indent=2) + "\n").encode(),
+        "CMakeLists.txt": native_build.CMAKE.encode(),
+        **native_build.kernel_files(),
+    }
+    inputs = verify.probes(network)
+    reference = convert.run_litert(data, inputs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        project = Path(scratch) / "project"
+        verify.write(project, files)
+        native_build.build(project, project / LIBRARY)
+        loaded = load(project)
+        errors = [_error(loaded, inputs, reference, isa) for isa in loaded.isas]
+        replace_folder(project, out, Path(scratch))
+    return NativeReport(
+        path=out,
+        target=target,
+        dtype=dtype,
+        layers=tuple(description["layers"]),
+        constants=constants.size,
+        arena=plan.arena,
+        isas=loaded.isas,
+        error=max(errors),
+    )
+
+
+def load(project) -> NativeModel:
+    """The model of a folder that `export` wrote; ValueError where it is none."""
+    information, path = projects.read(project), Path(project) / LIBRARY
+    if not path.is_file():
+        raise ValueError(f"{project} holds no {LIBRARY}; export for x86-64 first.")
+    status = path.stat()
+    library = _library(path.resolve(), (status.st_ino, status.st_mtime_ns))
+    isas = []
+    while name := library.model_isa(len(isas)):
+        isas.append(name.decode())
+    return NativeModel(information, tuple(isas), library)
+
+
+def profile(project, x, *, repeats: int = 200, isa: str | None = None) -> dict:
+    """Median seconds of a call, and of every layer: {"seconds": s, "layers": [(name, s), ...]}.
+
+    x: the first sample is used; a list of arrays for several inputs.  repeats: rounds, each of so
+    many calls that it takes about a millisecond.
+    """
+    model = load(project)
+    arrays = list(x) if isinstance(x, (list, tuple)) else [x]
+    once = float(np.median(model.seconds(arrays, 3, 1, isa)[:, 0]))
+    calls = int(np.clip(1e-3 / max(once, 1e-9), 1, 1000))
+    seconds = np.median(model.seconds(arrays, repeats, calls, isa), axis=0).tolist()
+    names = [layer["name"] for layer in model.information["layers"]]
+    return {"seconds": seconds[0], "layers": list(zip(names, seconds[1:], strict=True))}
+
+
+def _error(model, inputs, reference, isa):
+    """The largest difference as a part of the largest output; RuntimeError above TOLERANCE."""
+    outputs = model(*inputs, isa=isa)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    errors = [
+        float(np.abs(a.astype(np.float64) - b).max() / max(np.abs(b).max(), 1e-30))
+        for a, b in zip(outputs, reference, strict=True)
+    ]
+    if not max(errors) <= TOLERANCE:
+        raise RuntimeError(
+            f"The compiled model ({isa}) differs from LiteRT by {max(errors):.1e} of its largest "
+            f"output, more than {TOLERANCE:.0e}; nothing was written. Please report the model."
+        )
+    return max(errors)
+
+
+def _arena(information):
+    """(the array that holds it, the address of an arena in it)."""
+    memory = np.empty(information["arena_bytes"] + ALIGNMENT, np.uint8)
+    return memory, -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+
+
+def _addresses(arrays):
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+@lru_cache
+def _library(path, version):
+    """A copy, since the loader would give an older library of the same name again."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / LIBRARY
+        copy.write_bytes(path.read_bytes())
+        try:
+            library = ctypes.CDLL(str(copy))
+        except OSError as error:
+            raise ValueError(f"{path} cannot be loaded: {error}.") from None
+    library.model_isa.restype, library.model_isa.argtypes = ctypes.c_char_p, [ctypes.c_int]
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.model_run.restype = library.model_profile.restype = None
+    library.model_run.argtypes = [ctypes.c_int, count, pointer, pointer, pointer]
+    library.model_profile.argtypes = [ctypes.c_int, count, count, *[pointer] * 4]
+    return library
