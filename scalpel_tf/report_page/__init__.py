@@ -69,9 +69,10 @@ def _lead(state):
         text.metric(state, part["metric"]) for part in (state["baseline"], states.best(state))
     )
     name = state["config"]["metric"].capitalize()
+    int8 = f", {text.metric(state, state['int8']['metric'])} in int8" if state["int8"] else ""
     kept = sum(step["kept"] for step in state["steps"])
     time = "" if state["unit"] == "MACs" else f" The time is {state['source']}."
-    return f"{name} {before} before, {now} after {kept} cuts.{time}"
+    return f"{name} {before} before, {now} after {kept} cuts{int8}.{time}"
 
 
 def _palette():

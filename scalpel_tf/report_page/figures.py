@@ -54,7 +54,8 @@ def story(state: dict, width: int) -> str:
         _name(metric, at, _scaled(now["metric"], scale), text.metric(state, now["metric"]))
         faster = states.gain(start, now["time"])
         _name(speed, at, faster, text.times(faster))
-    title(speed, "times fewer MACs" if state["unit"] == "MACs" else "times as fast as dense")
+    fewer = f"times fewer {state['unit']} than dense"
+    title(speed, "times as fast as dense" if text.is_time(state) else fewer)
     for index, step in enumerate(steps, start=1):
         if step["layer"] in lanes:
             _mark(lane, index, lanes.index(step["layer"]), step["kept"])
@@ -90,7 +91,7 @@ def _name(axes, x, y, words):
     if y is not None:
         axes.annotate(
             words, (x, y), (0, 8), textcoords="offset points", ha="center", va="bottom",
-            color=KEPT, weight="bold",
+            color=KEPT, weight="bold", bbox={"fc": PAPER, "ec": "none", "pad": 1, "alpha": 0.85},
         )  # fmt: skip
 
 

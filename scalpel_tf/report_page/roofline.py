@@ -57,7 +57,7 @@ def roofline(state: dict, width: int) -> str:
     figure, axes = panels(width, 420 if width >= NARROW else 380)
     xs = [p[0] for _, *both in found for p in both if p] + [roof.macs / roof.bytes]
     ys = [p[1] for _, *both in found for p in both if p]
-    left, right = min(xs) / 2, max(xs) * (4 if width >= NARROW else 12)
+    left, right = min(xs) / (2.5 if width >= NARROW else 5), max(xs) * 2.5
     axes.set(xscale="log", yscale="log", xlim=(left, right))
     axes.set_ylim(min(ys) / 2, roof.macs * 1.7)
     corner = roof.macs / roof.bytes
@@ -91,12 +91,12 @@ def roofline(state: dict, width: int) -> str:
 
 
 def _labels(axes, named):
-    """Names below their points; of two that would meet the lower one gives way downwards."""
+    """Names left of their points; of two that would meet the lower one gives way downwards."""
     pixels = axes.figure.get_size_inches() * 72
     across, down = (
         math.log(high / low) * size / whole
         for (low, high), size, whole in zip(
-            (axes.get_xlim(), axes.get_ylim()), (80, 20), pixels, strict=True
+            (axes.get_xlim(), axes.get_ylim()), (70, 17), pixels, strict=True
         )
     )
     placed = []
@@ -105,8 +105,8 @@ def _labels(axes, named):
         place = min([math.log(y), *(there - down for there in near)])
         placed.append((x, place))
         axes.annotate(
-            name if len(name) <= 24 else "…" + name[-23:], (x, math.exp(place)), (0, -7),
-            textcoords="offset points", ha="center", va="top", color=INK,
+            name if len(name) <= 24 else "…" + name[-23:], (x, math.exp(place)), (-9, 0),
+            textcoords="offset points", ha="right", va="center", color=INK,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def tiles(state: dict) -> str:
     name = state["config"]["metric"]
     faster = text.times(states.gain(before["time"], now["time"]))
     share = now["size"] / before["size"]
-    word = "fewer MACs" if state["unit"] == "MACs" else "speedup"
+    word = "speedup" if text.is_time(state) else f"fewer {state['unit']}"
     cells = [
         (word, faster, timing, state["source"]),
         ("size", text.percent(share), size, "measured, as stored"),
@@ -44,14 +44,29 @@ def tiles(state: dict) -> str:
 
 
 def story(state: dict) -> str:
-    """Accuracy and speed by step, and every step in words."""
+    """Accuracy, speed and the layer that was cut, by step."""
     steps = state["steps"]
     if not steps:
-        return _section("The run, step by step", "<p>No step has been finished yet.</p>")
+        return _section("The run", "<p>No step has been finished yet.</p>")
     kept = sum(step["kept"] for step in steps)
     told = f"{len(steps)} steps: {kept} kept, {len(steps) - kept} undone."
     alt = f"{state['config']['metric']}, speed and the layer that was cut, by step. {told}"
     key = _key(("dot", "kept"), ("cross", "undone"), ("dash", "the limit"))
+    return _section(
+        "The run",
+        f"<p>{told} Each step cuts one layer further and trains; it is kept where the "
+        f"{escape(state['config']['metric'])} comes back.</p>",
+        _figure(lambda width: story_chart(state, width), alt),
+        key,
+    )
+
+
+def decisions(state: dict) -> str:
+    """What the run decided, which layers it froze, and every step in words."""
+    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in state["decisions"])
+    frozen = "".join(
+        f"<li><b>{escape(layer)}</b>: {escape(why)}</li>" for layer, why in state["frozen"].items()
+    )
     rows = [
         [
             ("step", f"{index}", "n"),
@@ -60,28 +75,15 @@ def story(state: dict) -> str:
             ("time", text.time(step["time"], state["unit"]), "n"),
             ("outcome", text.verdict(step), "" if step["kept"] else "no"),
         ]
-        for index, step in enumerate(steps, start=1)
+        for index, step in enumerate(state["steps"], start=1)
     ]
+    heads = ["", "what was done", state["config"]["metric"], "time", "outcome"]
     return _section(
-        "The run, step by step",
-        f"<p>{told} Each step cuts one layer further and trains; it is kept where the "
-        f"{escape(state['config']['metric'])} comes back.</p>",
-        _figure(lambda width: story_chart(state, width), alt),
-        key,
-        _table(["", "what was done", state["config"]["metric"], "time", "outcome"], rows, "steps"),
+        "Decisions",
+        f"<ul>{told}</ul>" if told else "",
+        f"<h3>Layers that are not cut further</h3><ul>{frozen}</ul>" if frozen else "",
+        f"<h3>Step by step</h3>{_table(heads, rows, 'steps')}" if rows else "<p>None yet.</p>",
     )
-
-
-def decisions(state: dict) -> str:
-    """What the run decided beside its steps, and which layers it froze."""
-    told = "".join(f"<li>{escape(sentence)}</li>" for sentence in state["decisions"])
-    frozen = "".join(
-        f"<li><b>{escape(layer)}</b>: {escape(why)}</li>" for layer, why in state["frozen"].items()
-    )
-    parts = [f"<ul>{told}</ul>" if told else "<p>None is recorded.</p>"]
-    if frozen:
-        parts.append(f"<h3>Layers that are not cut further</h3><ul>{frozen}</ul>")
-    return _section("Decisions", *parts)
 
 
 def layers(state: dict) -> str:

@@ -89,8 +89,12 @@ def pairs(state: dict) -> list[tuple[dict, dict | None]]:
 
 
 def final_weights(state: dict, folder: Path) -> Path:
-    """The file of the network that the page is about; the step's own rather than best.keras."""
-    step = best(state).get("file")
+    """The file of the network that the page is about.
+
+    While a run is going that of the step, as best.keras may be ahead of the state.
+    """
     if state["best"] is None:
         return folder / "dense.keras"
-    return folder / step if step and (folder / step).is_file() else folder / "best.keras"
+    step = folder / (best(state).get("file") or "best.keras")
+    going = state["status"] == "running" and step.is_file()
+    return step if going else folder / "best.keras"

@@ -62,6 +62,11 @@ def is_accuracy(state: dict) -> bool:
     return "acc" in state["config"]["metric"] and state["config"]["mode"] == "max"
 
 
+def is_time(state: dict) -> bool:
+    """Whether the run's unit is one of time; else instructions or MACs stand for it."""
+    return state["unit"] in ("cycles", "s")
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
@@ -98,8 +103,9 @@ def headline(state: dict) -> tuple[str, str, str]:
         found = "is not pruned" + so_far if so_far else "could not be pruned without loss"
         return f"{state['model']} ", found, f" on {target}"
     share = f", at {percent(now['size'] / state['baseline']['size'])} of its size{so_far}"
-    if state["unit"] == "MACs":
-        return f"{state['model']} needs ", f"{times(faster)} fewer MACs", f" on {target}{share}"
+    if not is_time(state):
+        fewer = f"{times(faster)} fewer {state['unit']}"
+        return f"{state['model']} needs ", fewer, f" on {target}{share}"
     return f"{state['model']} runs ", f"{times(faster)} faster", f" on {target}{share}"
 
 
@@ -133,7 +139,7 @@ def budgets(state: dict) -> list[tuple[str, str, str, bool | None]]:
         ("latency", "latency", lambda value: time(value, state["unit"])),
     ]:
         source = "time" if key == "latency" else key
-        value = exported.get(source) if exported.get(source) is not None else now[source]
+        value = exported.get(source) if now[source] is None else now[source]
         allowed = config[key]
         if allowed is None and value is None:
             continue
@@ -150,9 +156,9 @@ def int8(state: dict) -> str:
         return "The network was not converted to int8."
     parts = [f"{state['config']['metric']} {metric(state, result['metric'])} in int8"]
     if result.get("float_metric") is not None:
-        parts.append(f"{metric(state, result['float_metric'])} in float32")
+        parts.append(f"{metric(state, result['float_metric'])} in float32 before that")
     if result.get("dense_metric") is not None:
-        parts.append(f"the dense network {metric(state, result['dense_metric'])} in int8")
+        parts.append(f"the dense network {metric(state, result['dense_metric'])}")
     tuned = "fine-tuned with its masks held" if result.get("finetuned") else "not fine-tuned"
     return f"{'; '.join(parts)}; {tuned}."
 
