@@ -9,7 +9,7 @@ DEMO = [
     # Wheels exist for this platform only; elsewhere that comparison is left out.
     'tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"',
 ]
-REPORT = ["matplotlib"]
+REPORT = ["matplotlib", "tensorboard"]
 # What benchmarks/cpu_*.py compare with; what is missing is left out.
 BENCHMARK = [*REPORT, "mkl", "onnx", "onnxruntime", "scipy", "threadpoolctl"]
 TEST = [

@@ -25,6 +25,7 @@ CORE_MAY = {*sys.stdlib_module_names, "numpy", "scalpel_tf"}
 # Optional, slow or, in tfmot's case, able to turn the process to Keras 2.
 INSIDE_FUNCTIONS = {
     *("tensorflow_model_optimization", "tf_keras", "tflite_micro", "mlxtend", "matplotlib"),
+    "tensorboard",
     *("unicorn", "capstone", "elftools", "ziglang"),
 }
 

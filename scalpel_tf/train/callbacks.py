@@ -9,10 +9,12 @@ from scalpel_tf.models import check_backend
 from scalpel_tf.train.dropout import AdjustDropout, adjusted_rate, adjusted_rates
 from scalpel_tf.train.layers import find_wrappers
 from scalpel_tf.train.mask_callbacks import TrainMasks
+from scalpel_tf.train.summaries import TensorBoardSummaries
 
 __all__ = [
     "AdjustDropout",
     "Prune",
+    "TensorBoardSummaries",
     "TrainMasks",
     "adjusted_rate",
     "adjusted_rates",
