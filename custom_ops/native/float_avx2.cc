@@ -16,6 +16,7 @@ struct Avx2Isa {
   using Eight = scalpel::Eight;
   using Wide = Eight;
   static constexpr int kStrips = 1;
+  static constexpr int kStrip = 8;
 
   SCALPEL_TARGET static void Dense(const scalpel_dense &a, const scalpel_panel &panel,
                                    const float *x, float *y) {

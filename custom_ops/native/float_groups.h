@@ -11,13 +11,14 @@ namespace {
 
 constexpr int kRows = 8;  // rows that are stored together
 
-// Sums of one row for kStrips strips of kStrip pixels, one pixel a lane.
-template <typename Simd, int kWidth, int kStrips, int kStrip>
+// Sums of one row for kStrips strips of kStrip pixels, one pixel a lane; kStrip of 0 stands for
+// any.
+template <typename Simd, int kStrips, int kStrip>
 SCALPEL_INLINE void StripSums(const scalpel_groups_conv &a, int64_t row,
                               const float *const (&from)[kStrips],
                               typename Simd::V (&out)[kStrips]) {
   using V = typename Simd::V;
-  constexpr int kParts = kWidth / Simd::kLanes;
+  const int pixels = kStrip ? kStrip : a.strip;
   V sums[kStrips][8];
 #pragma GCC unroll 4
   for (int s = 0; s < kStrips; ++s) {
@@ -27,19 +28,17 @@ SCALPEL_INLINE void StripSums(const scalpel_groups_conv &a, int64_t row,
   const int64_t step = a.step, end = a.rows[row + 1];
   for (int64_t group = a.rows[row]; group < end; ++group) {
     const int64_t column = a.columns[group];
-#pragma GCC unroll 2
-    for (int part = 0; part < kParts; ++part) {
-      const V w = Simd::Load(a.values + group * kWidth + part * Simd::kLanes);
+    const V w = Simd::Load(a.values + group * 8);
 #pragma GCC unroll 4
-      for (int s = 0; s < kStrips; ++s) {
-        const float *x = from[s] + column + part * Simd::kLanes;
-        const float *third = x + 3 * step, *sixth = x + 6 * step;
-        const float *inputs[8] = {
-            x, x + step, x + 2 * step, third, third + step, third + 2 * step, sixth, sixth + step};
+    for (int s = 0; s < kStrips; ++s) {
+      // So that three pixels share a register for their addresses.
+      const float *first = from[s] + column, *third = first + 3 * step, *sixth = third + 3 * step;
+      const float *inputs[8] = {first, first + step, first + 2 * step,
+                                third, third + step, third + 2 * step,
+                                sixth, sixth + step};
 #pragma GCC unroll 8
-        for (int p = 0; p < kStrip; ++p) {
-          sums[s][p] = Simd::MultiplyAdd(w, Simd::Load(inputs[p]), sums[s][p]);
-        }
+      for (int p = 0; p < pixels; ++p) {
+        sums[s][p] = Simd::MultiplyAdd(w, Simd::Load(inputs[p]), sums[s][p]);
       }
     }
   }
@@ -48,19 +47,20 @@ SCALPEL_INLINE void StripSums(const scalpel_groups_conv &a, int64_t row,
 }
 
 // All rows for kStrips strips.
-template <typename Simd, int kWidth, int kStrips, int kStrip>
-SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x, const int32_t *strips,
-                             float *y) {
+template <typename Simd, int kStrips, int kStrip>
+SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x,
+                             const int32_t *const (&strips)[kStrips], float *y) {
   using V = typename Simd::V;
+  const int pixels = kStrip ? kStrip : a.strip;
   const float *from[kStrips];
-  for (int s = 0; s < kStrips; ++s) from[s] = x + strips[2 * s];
+  for (int s = 0; s < kStrips; ++s) from[s] = x + strips[s][0];
   const V low = Simd::Set(a.low), high = Simd::Set(a.high);
   V block[kStrips][kRows];
   for (int64_t first = 0; first < a.channels; first += kRows) {
     const int64_t live = a.channels - first < kRows ? a.channels - first : kRows;
     for (int64_t r = 0; r < live; ++r) {
       V sums[kStrips];
-      StripSums<Simd, kWidth, kStrips, kStrip>(a, first + r, from, sums);
+      StripSums<Simd, kStrips, kStrip>(a, first + r, from, sums);
       const V bias = Simd::Set(a.bias[first + r]);
 #pragma GCC unroll 4
       for (int s = 0; s < kStrips; ++s) {
@@ -73,8 +73,8 @@ SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x, const
 #pragma GCC unroll 4
     for (int s = 0; s < kStrips; ++s) {
       Simd::Transpose(block[s]);
-      float *to = y + static_cast<int64_t>(strips[2 * s + 1]) * a.channels + first;
-      for (int p = 0; p < kStrip; ++p, to += a.channels) {
+      float *to = y + static_cast<int64_t>(strips[s][1]) * a.channels + first;
+      for (int p = 0; p < pixels; ++p, to += a.channels) {
         if (live == kRows) {
           Simd::Store(to, block[s][p]);
         } else {
@@ -85,25 +85,28 @@ SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x, const
   }
 }
 
-template <typename Simd, int kWidth, int kStrips, int kStrip>
+// The last strips slide back over their neighbours, or a strip without any is computed twice.
+template <typename Simd, int kStrips, int kStrip>
 SCALPEL_TARGET void ConvolveStrips(const scalpel_groups_conv &a, const float *x, float *y) {
-  int32_t strip = 0;
-  for (; strip + kStrips <= a.strip_count; strip += kStrips) {
-    StripsOf<Simd, kWidth, kStrips, kStrip>(a, x, a.strips + 2 * strip, y);
-  }
-  for (; strip < a.strip_count; ++strip) {
-    StripsOf<Simd, kWidth, 1, kStrip>(a, x, a.strips + 2 * strip, y);
+  for (int32_t strip = 0; strip < a.strip_count; strip += kStrips) {
+    const int32_t *strips[kStrips];
+    for (int s = 0; s < kStrips; ++s) {
+      const int32_t last = a.strip_count - kStrips + s;
+      const int32_t number = strip + s < last || last < 0 ? strip + s : last;
+      strips[s] = a.strips + 2 * (number < a.strip_count ? number : a.strip_count - 1);
+    }
+    StripsOf<Simd, kStrips, kStrip>(a, x, strips, y);
   }
 }
 
-template <typename Simd, int kWidth, int kStrips, int kStrip = 8>
+template <typename Simd, int kStrips, int kStrip>
 SCALPEL_INLINE void ConvolveGroups(const scalpel_groups_conv &a, const float *x, float *y) {
-  if constexpr (kStrip == 1) {
-    ConvolveStrips<Simd, kWidth, kStrips, 1>(a, x, y);
+  if constexpr (kStrip <= 1) {
+    ConvolveStrips<Simd, kStrips, kStrip>(a, x, y);
   } else if (a.strip == kStrip) {
-    ConvolveStrips<Simd, kWidth, kStrips, kStrip>(a, x, y);
+    ConvolveStrips<Simd, kStrips, kStrip>(a, x, y);
   } else {
-    ConvolveGroups<Simd, kWidth, kStrips, kStrip - 1>(a, x, y);
+    ConvolveGroups<Simd, kStrips, kStrip - 1>(a, x, y);
   }
 }
 

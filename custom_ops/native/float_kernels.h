@@ -2,6 +2,7 @@
 // For files that define SCALPEL_TARGET, SCALPEL_INLINE and a struct Isa:
 //   Eight, Wide          vectors of eight lanes, and the widest
 //   kStrips              strips of eight pixels whose sums fit the registers
+//   kStrip               8, or 0 for slower code without an own version for every shorter strip
 //   Dense(a, panel, x, y), Vector(a, panel, x, y)   one panel of output channels
 #ifndef SCALPEL_CUSTOM_OPS_NATIVE_FLOAT_KERNELS_H_
 #define SCALPEL_CUSTOM_OPS_NATIVE_FLOAT_KERNELS_H_
@@ -40,11 +41,7 @@ SCALPEL_TARGET void GroupsConv(const scalpel_groups_conv *a, const float *x, flo
     scalpel_float_pad(a->border, x, scratch);
     x = scratch;
   }
-  if (a->width == 8) {
-    ConvolveGroups<typename Isa::Eight, 8, Isa::kStrips>(*a, x, y);
-  } else {
-    ConvolveGroups<typename Isa::Eight, 16, Isa::kStrips>(*a, x, y);
-  }
+  ConvolveGroups<typename Isa::Eight, Isa::kStrips, Isa::kStrip>(*a, x, y);
 }
 
 template <typename Isa>

@@ -12,6 +12,7 @@ struct PortableIsa {
   using Eight = Portable;
   using Wide = Portable;
   static constexpr int kStrips = 1;
+  static constexpr int kStrip = 0;
 
   static void Dense(const scalpel_dense &a, const scalpel_panel &panel, const float *x, float *y) {
     for (int64_t at = 0; at < panel.width; at += 8) {

@@ -40,8 +40,8 @@ typedef struct scalpel_dense {
   float low, high;
 } scalpel_dense;
 
-/* A convolution whose weights are groups of `width` (8 or 16) neighbours. Group g of row r, one of
- * rows[r] : rows[r + 1], meets `width` floats from x + pixel + columns[g] on. strips: pairs (floats
+/* A convolution whose weights are groups of eight neighbours. Group g of row r, one of
+ * rows[r] : rows[r + 1], meets eight floats from x + pixel + columns[g] on. strips: pairs (floats
  * from x to the first of `strip` neighbouring pixels, number of that pixel of y); `step` floats lie
  * between neighbours in x. */
 typedef struct scalpel_groups_conv {
@@ -51,7 +51,7 @@ typedef struct scalpel_groups_conv {
   const float *bias;
   const int32_t *strips;
   const scalpel_border *border; /* or NULL */
-  int32_t width, strip_count, strip, step, channels;
+  int32_t strip_count, strip, step, channels;
   float low, high;
 } scalpel_groups_conv;
 

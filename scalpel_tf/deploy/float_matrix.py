@@ -26,9 +26,10 @@ DENSE_LANES = 14.5  # multiplications a cycle
 GROUP = 0.56  # cycles of eight weights of a group and one pixel
 ROW = 4.5  # to add up the lanes of one output of a convolution
 SLICE = 30  # the same, of eight outputs of a vector
-STEP = 8.5  # of eight times eight weights of a slice
+STEPS = {4: 10.5, 8: 8.5, 16: 8.4}  # of eight times eight weights of a slice
 BYTES = 12  # of weights a cycle, from behind the second-level cache
 CACHE = 1 << 20
+WINDOW = 8  # weights of a group of a convolution; groups of 16 are two of them
 
 
 def fully_connected(
@@ -95,19 +96,14 @@ def convolve(operator, x, weights, bias, y, symbol, name, constants, formats_of=
     pixels = shape.pixels.size
     candidates = [(_dense_cycles(matrix, conv_groups, pixels), 0)]
     strips, length = shape.strips()
-    found = {}
-    for width in (16, 8):
-        if shape.run >= width and np.count_nonzero(matrix) < 0.8 * matrix.size:
-            found[width] = formats.windows(runs, shape.taps, width)
-            cost = len(found[width].values) * width / 8 * GROUP + rows * ROW
-            candidates.append((cost * len(strips) * length, width))
+    if shape.run >= WINDOW and np.count_nonzero(matrix) < 0.8 * matrix.size:
+        packed = formats.windows(runs, shape.taps, WINDOW)
+        cost = len(packed.values) * GROUP + rows * ROW
+        candidates.append((cost * len(strips) * length, WINDOW))
     width = _chosen(candidates, formats_of)
     if width:
-        packed = found[width]
         first = np.repeat(np.arange(rows) // (rows // conv_groups) * seen, np.diff(packed.rows))
-        text = _groups_conv(
-            symbol, packed, first, width, bias, strips, length, shape, operator, constants
-        )
+        text = _groups_conv(symbol, packed, first, bias, strips, length, shape, operator, constants)
         kernel, stored = "groups_conv", packed.values.nbytes + packed.columns.nbytes
         density = packed.values.size / matrix.size
     else:
@@ -168,7 +164,7 @@ def _dense(symbol, packed, shape, channels, operator, constants):
     )
 
 
-def _groups_conv(symbol, packed, first, width, bias, strips, length, shape, operator, constants):
+def _groups_conv(symbol, packed, first, bias, strips, length, shape, operator, constants):
     text, address = border(symbol, shape)
     low, high = LIMITS[operator.options["activation"]]
     return text + params(
@@ -180,7 +176,6 @@ def _groups_conv(symbol, packed, first, width, bias, strips, length, shape, oper
         bias=constants.add(bias),
         strips=constants.add(strips),
         border=address,
-        width=width,
         strip_count=len(strips),
         strip=length,
         step=shape.step,
@@ -238,7 +233,7 @@ def _slices_cycles(matrix, width, batch):
     per_step = max(8 // width, 1)
     steps = -(-np.sort(counts)[::-1] // per_step)
     steps = steps[::8].sum() * max(width // 8, 1)
-    compute = batch * (steps * STEP + -(-len(matrix) // 8) * SLICE)
+    compute = batch * (steps * STEPS[width] + -(-len(matrix) // 8) * SLICE)
     return max(compute, _bytes_cycles(steps * (256 + 16)))
 
 

@@ -91,11 +91,6 @@ def model_c(model: Model, layers: list[Layer], plan: MemoryPlan, head: str, isa:
     return "".join(parts)
 
 
-def constants_s(size: int) -> str:
-    """Assembler source of the constants, which lie beside it in model_constants.bin."""
-    return CONSTANTS_S.format(symbol=SYMBOL, alignment=ALIGNMENT)
-
-
 def _names(model):
     def numbered(kind, count):
         return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
@@ -255,13 +250,13 @@ void model_profile(int isa, int64_t rounds, int64_t calls, const void *const *in
 }}
 """
 
-CONSTANTS_S = """\
+CONSTANTS_S = f"""\
     .section .rodata
-    .balign {alignment}
-    .hidden {symbol}
-    .globl {symbol}
-{symbol}:
-    .incbin "{symbol}.bin"
+    .balign {ALIGNMENT}
+    .hidden {SYMBOL}
+    .globl {SYMBOL}
+{SYMBOL}:
+    .incbin "{SYMBOL}.bin"
     .byte 0
     .section .note.GNU-stack,"",%progbits
 """
