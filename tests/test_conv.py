@@ -139,13 +139,16 @@ def test_taller_bands_take_no_more_than_a_runtime_without_fusion():
 @pytest.mark.parametrize(
     "change",
     [
-        {"right_shift": -3},
         {"channels": 1, "filter": (1, 3)},
         {"channels": 1, "filter": (3, 3), "dilation": (1, 2), "density": 1.0},
     ],
 )
-def test_what_the_kernel_cannot_do_goes_to_the_plain_one(change):
-    assert only_layer(one_conv.random_case(1, **{**CASE, **change})).kernel == "conv"
+def test_what_groups_cannot_hold_goes_to_csr(change):
+    assert only_layer(one_conv.random_case(1, **{**CASE, **change})).kernel == "csr_conv"
+
+
+def test_what_no_kernel_can_do_goes_to_the_plain_one():
+    assert only_layer(one_conv.random_case(1, **{**CASE, "right_shift": -3})).kernel == "conv"
 
 
 def test_a_filter_whose_scale_is_next_to_nothing_needs_no_weights():

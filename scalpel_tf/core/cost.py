@@ -136,3 +136,51 @@ def conv(
         flash=4 * groups + steps + CONV_ROW_BYTES * rows + PLANE_BYTES * planes,
         ram=ram,
     )
+
+
+@dataclass(frozen=True)
+class CsrConvCost:
+    """Cycles per block of four places, per filter and per group of four weights in a block, per row
+    of the window and per input that is laid beside those of the other places.  The `pooled` one is
+    for a block that makes one output."""
+
+    block: float
+    row: float
+    pooled_row: float
+    group: float
+    run: float
+    input: float
+
+
+CSR_CONV_DSP = CsrConvCost(350, 61, 40, 34.8, 125, 8.5)
+CSR_CONV_PLAIN = CsrConvCost(270, 109, 56, 67.5, 32, 11)  # instructions of a Cortex-M3
+
+
+def csr_conv(
+    *,
+    rows: int,
+    groups: int,
+    blocks: int,
+    pool: int,
+    runs: int,
+    inputs: int,
+    index_bytes: int,
+    ram: int,
+    target: Target,
+) -> LayerCost:
+    """The cost of a convolution by scalpel_csr_conv_s8.
+
+    rows: filters.  groups: of four kept weights, each with a column of `index_bytes`.  blocks: of
+    four places, which are `pool` x `pool` of one output where they are pooled.  runs: rows of a
+    filter.  inputs: its weights.  ram: bytes of scratch.
+    """
+    dsp = "dsp" in target.features and "mve" not in target.features
+    cost = CSR_CONV_DSP if dsp else CSR_CONV_PLAIN
+    per_row = cost.row if pool == 1 else cost.pooled_row
+    block = cost.block + cost.run * runs + cost.input * inputs + per_row * rows
+    block += cost.group * groups
+    return LayerCost(
+        cycles=round(blocks * block),
+        flash=4 * groups * (1 + index_bytes) + CONV_ROW_BYTES * rows,
+        ram=ram,
+    )

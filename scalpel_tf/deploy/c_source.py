@@ -245,6 +245,7 @@ MODEL_C_HEAD = """\
 #include "model.h"
 
 #include "runtime/scalpel_conv.h"
+#include "runtime/scalpel_csr_conv.h"
 #include "runtime/scalpel_ops.h"
 #include "runtime/scalpel_runtime.h"
 

@@ -106,6 +106,17 @@ class Packed:
         """Stored groups, fillers included."""
         return int(self.counts.sum())
 
+    @property
+    def flash(self) -> int:
+        """Bytes of constants."""
+        rows, planes = cost.CONV_ROW_BYTES * len(self.counts), cost.PLANE_BYTES * len(self.planes)
+        return self.values.nbytes + self.steps.nbytes + rows + planes
+
+    def words(self, right_shift: np.ndarray) -> np.ndarray:
+        """scalpel_conv_row.packed."""
+        loops, rest = np.divmod(self.counts.astype(np.int64), UNROLLED)
+        return GROUP_CODE * (UNROLLED - rest) << 16 | loops << 8 | right_shift & 255
+
     def cost(self, target: Target) -> cost.LayerCost:
         """Modelled cycles, flash and RAM."""
         return cost.conv(
@@ -253,9 +264,3 @@ def _pack(whole, keep, places, shape, shared, tile):
         tile=tile,
         density=float(keep.mean()),
     )
-
-
-def packed_words(counts: np.ndarray, right_shift: np.ndarray) -> np.ndarray:
-    """scalpel_conv_row.packed."""
-    loops, rest = np.divmod(counts.astype(np.int64), UNROLLED)
-    return GROUP_CODE * (UNROLLED - rest) << 16 | loops << 8 | right_shift & 255

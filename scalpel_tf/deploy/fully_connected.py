@@ -9,6 +9,7 @@ from scalpel_tf.core.cost import ROW_BYTES
 
 STEPS_UNROLLED = 8
 LONGEST_STEP = 255
+LONGEST_ROW = 65536  # of single weights
 
 
 @dataclass(frozen=True)
@@ -170,21 +171,26 @@ def pack_csr(weights: np.ndarray) -> Packed:
 
     Columns take one byte where a row has at most 256 inputs, else two.  ValueError for longer rows.
     """
+    if weights.shape[1] > LONGEST_ROW:
+        raise ValueError(f"A row of {weights.shape[1]} inputs has more than {LONGEST_ROW} columns.")
+    values, columns, groups = single_weights(weights)
+    kernel = "csr_fc" if columns.dtype == np.uint8 else "csr_fc_wide"
+    return Packed(kernel, values, columns, step_counts(groups, 1), len(values) // 4)
+
+
+def single_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(int8 values, uint8 or uint16 columns, groups of four of each row) of an (out, in) matrix."""
     out, cols = weights.shape
-    if cols > 65536:
-        raise ValueError(f"A row of {cols} inputs has more than 65536 columns.")
-    wide = cols > 256
     row, column = np.nonzero(weights)
     kept = np.bincount(row, minlength=out)
     groups = -(-kept // 4)
     first = 4 * np.cumsum(groups) - 4 * groups
     at = np.arange(len(row)) + np.repeat(first - np.cumsum(kept) + kept, kept)
     values = np.zeros(4 * groups.sum(), np.int8)
-    columns = np.zeros(len(values), np.uint16 if wide else np.uint8)
+    columns = np.zeros(len(values), np.uint16 if cols > 256 else np.uint8)
     values[at] = weights[row, column]
     columns[at] = column
-    kernel = "csr_fc_wide" if wide else "csr_fc"
-    return Packed(kernel, values, columns, step_counts(groups, 1), int(groups.sum()))
+    return values, columns, groups
 
 
 def _group_index(sparse: gcsr.GroupedCSR) -> np.ndarray:
@@ -192,8 +198,8 @@ def _group_index(sparse: gcsr.GroupedCSR) -> np.ndarray:
     return -(-sparse.columns.astype(np.int64) // sparse.width)
 
 
-def candidates(weights: np.ndarray) -> list[Packed]:
-    """The layer in every format that can hold it, dense first; in CSR where that is smallest."""
+def grouped(weights: np.ndarray) -> list[Packed]:
+    """The layer dense and in every grouped format that can hold it, dense first."""
     cols = weights.shape[1]
     found = [pack_dense(weights)]
     for width in (4, 8):
@@ -201,7 +207,13 @@ def candidates(weights: np.ndarray) -> list[Packed]:
             found.append(pack_sparse(weights, width))
     if cols > 256 * 4:
         found.append(pack_sparse_delta(weights))
-    if cols <= 65536:
+    return found
+
+
+def candidates(weights: np.ndarray) -> list[Packed]:
+    """The layer in every format that can hold it, dense first; in CSR where that is smallest."""
+    found = grouped(weights)
+    if weights.shape[1] <= LONGEST_ROW:
         single = pack_csr(weights)
         if single.flash < min(packed.flash for packed in found):
             found.append(single)

@@ -6,11 +6,12 @@ import numpy as np
 
 from scalpel_tf.core import cost, gcsr
 from scalpel_tf.core.targets import Target
-from scalpel_tf.deploy import conv, depthwise, elementwise, lookup, movement, plain_ops
+from scalpel_tf.deploy import depthwise, elementwise, lookup, movement, plain_ops
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.c_text import array, lines, literal
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer, layer_name
+from scalpel_tf.deploy.lower_conv import candidates as conv_candidates
 from scalpel_tf.deploy.lower_conv import convolution, pool_of
 from scalpel_tf.deploy.memory import rooms
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
@@ -23,7 +24,7 @@ def lower(
     *,
     rounding: str = "single",
     formats=fc.candidates,
-    conv_formats=conv.candidates,
+    conv_formats=conv_candidates,
     tight: bool = False,
 ) -> list[Layer]:
     """The layers of a model that `require_int8` accepts, in order; RESHAPE vanishes.

@@ -1,4 +1,4 @@
-"""CONV_2D -> C: the grouped-CSR kernel where its arithmetic holds, else the plain one."""
+"""CONV_2D -> C: a kernel for sparse weights where its arithmetic holds, else the plain one."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalpel_tf.core.targets import Target
-from scalpel_tf.deploy import conv, plain_ops
+from scalpel_tf.deploy import conv, csr_conv, plain_ops
 from scalpel_tf.deploy import fully_connected as fc
 from scalpel_tf.deploy.c_text import array, lines, literal
 from scalpel_tf.deploy.int8 import POOLS
@@ -18,21 +18,30 @@ from scalpel_tf.deploy.tflite import Model, Operator
 LARGEST_SHIFT = 22
 
 
+def candidates(matrix: np.ndarray, shape: conv.Shape) -> list[conv.Packed | csr_conv.Packed]:
+    """The weights in every format that can hold them; in CSR where that is smallest."""
+    found = conv.candidates(matrix, shape)
+    single = csr_conv.candidates(matrix, shape)
+    if found and single and single[0].flash >= min(packed.flash for packed in found):
+        return found
+    return found + single
+
+
 def convolution(
     model: Model,
     operator: Operator,
     symbol: str,
     target: Target,
-    formats=conv.candidates,
+    formats=candidates,
     pool: Operator | None = None,
     room: int = 0,
 ) -> Layer | None:
     """CONV_2D in the fastest format, with the pooling after it if `pool` is given.
 
     room: bytes of output and scratch that it may use where it would run with less.
-    None where scalpel_gcsr_conv_s8 would not be exact, or cannot hold the weights: filters in
-    groups, scales that need a shift outside of 1..22, sums from 2^30 on, rows of less than four
-    weights, or groups of weights that meet three pieces of the input.
+    None where the kernels would not be exact, or cannot hold the weights: filters in groups, scales
+    that need a shift outside of 1..22, sums from 2^30 on; and where the fastest format is CSR but
+    `pool` is no maximum of 2 x 2.
     """
     x, weights, bias, y = plain_ops.operands(model, operator)
     if weights.shape[3] != x.shape[3]:
@@ -52,6 +61,9 @@ def convolution(
     kept = 0 if pool is None or inside else pool.options["filter"][0] * math.prod(y.shape[2:])
     out = align(tensor_bytes(model.tensors[(pool or operator).outputs[0]]))
     packed = min(found, key=lambda p: p.cost(target).cycles).with_room(room - kept - out)
+    single = isinstance(packed, csr_conv.Packed)
+    if single and pool is not None and not inside:
+        return None
     bounds = activation_range(operator.options["activation"], y.scale[0], int(y.zero_point[0]))
     zero_points = int(x.zero_point[0]), int(y.zero_point[0])
     pooling = None
@@ -62,13 +74,15 @@ def convolution(
             bounds = max(bounds[0], ends[0]), min(bounds[1], ends[1])
         else:
             pooling = plain_ops.pool(model, pool, f"{symbol}_pool", "double")
-    kind = "gcsr_conv" if packed.density < 1 else "conv4"
-    constants = _constants(symbol, packed, rows, zero_points, bounds)
+    kind = "csr_conv" if single else "gcsr_conv" if packed.density < 1 else "conv4"
+    constants_of = _csr_constants if single else _constants
+    constants = constants_of(symbol, packed, rows, zero_points, bounds)
+    kernel = "csr_conv" if single else "gcsr_conv"
     scratch = -(-packed.scratch // 8) * 8
 
     def call(inputs, y, at):
         if pooling is None:
-            return f"scalpel_gcsr_conv_s8(&{symbol}, {inputs[0]}, {at}, {y});"
+            return f"scalpel_{kernel}_s8(&{symbol}, {inputs[0]}, {at}, {y});"
         return (
             f"scalpel_gcsr_conv_pool_s8(&{symbol}, &{symbol}_pool, scalpel_{pooling.kernel}_s8,\n"
             f"    {inputs[0]}, {at}, (int8_t *)({at} + {scratch}), {y});"
@@ -148,30 +162,60 @@ def kernel_of(packed: conv.Packed, zero_point: int, bounds: tuple[int, int]) -> 
     return f"conv4{kind}{'_shared' * packed.shared}"
 
 
-def records(packed: conv.Packed, rows: fc.Rows, zero_point: int) -> np.ndarray:
+def records(packed: conv.Packed | csr_conv.Packed, rows: fc.Rows, zero_point: int) -> np.ndarray:
     """The numbers of every scalpel_conv_row, (out, 4)."""
     rounding = (1 << rows.right_shift - 1) + (zero_point << rows.right_shift)
-    words = conv.packed_words(packed.counts, rows.right_shift)
+    words = packed.words(rows.right_shift)
     return np.stack([rows.bias, rows.multiplier, rounding, words], 1)
 
 
-def _constants(symbol, packed, rows, zero_points, bounds):
-    shape, (zero_in, zero_out) = packed.shape, zero_points
-    words = records(packed, rows, zero_out)
+def _rows(symbol, packed, rows, zero_point):
+    words = records(packed, rows, zero_point)
     texts = (f"{{{literal(b)}, {literal(m)}, {literal(r)}, {w}u}}" for b, m, r, w in words)
-    planes = (f"{{{', '.join(map(str, plane))}}}" for plane in packed.planes)
+    return f"static const scalpel_conv_row {symbol}_rows[{len(words)}] = {{\n{lines(texts)}\n}};\n"
+
+
+def _window(packed):
+    shape = packed.shape
     sizes = (*shape.input, shape.channels, *shape.output, len(packed.counts))
     window = (*sizes, *shape.filter, *shape.stride, *shape.dilation, *shape.pad)
+    return f"{{{', '.join(map(str, window))}}}"
+
+
+def _csr_constants(symbol, packed, rows, zero_points, bounds):
+    return (
+        array(f"{symbol}_values", packed.values, "static const MODEL_ALIGNED")
+        + array(f"{symbol}_columns", packed.columns)
+        + _rows(symbol, packed, rows, zero_points[1])
+        + plain_ops.params(
+            symbol,
+            "scalpel_csr_conv",
+            window=_window(packed),
+            kernel=f"scalpel_{packed.kernel}",
+            values=f"{symbol}_values",
+            columns=f"{symbol}_columns",
+            rows=f"{symbol}_rows",
+            pool=packed.shape.pool,
+            in_zero_point=zero_points[0],
+            lowest=bounds[0],
+            highest=bounds[1],
+        )
+    )
+
+
+def _constants(symbol, packed, rows, zero_points, bounds):
+    zero_in, zero_out = zero_points
+    planes = (f"{{{', '.join(map(str, plane))}}}" for plane in packed.planes)
     return (
         array(f"{symbol}_values", packed.values, "static const MODEL_ALIGNED")
         + array(f"{symbol}_steps", packed.steps)
-        + f"static const scalpel_conv_row {symbol}_rows[{len(words)}] = {{\n{lines(texts)}\n}};\n"
+        + _rows(symbol, packed, rows, zero_out)
         + f"static const scalpel_conv_plane {symbol}_planes[{len(packed.planes)}] = {{\n"
         + f"{lines(planes)}\n}};\n"
         + plain_ops.params(
             symbol,
             "scalpel_gcsr_conv",
-            window=f"{{{', '.join(map(str, window))}}}",
+            window=_window(packed),
             kernel=f"scalpel_{kernel_of(packed, zero_out, bounds)}",
             values=f"{symbol}_values",
             steps=f"{symbol}_steps",
@@ -181,7 +225,7 @@ def _constants(symbol, packed, rows, zero_points, bounds):
             entries=packed.entries,
             band_rows=packed.band_rows,
             line_bytes=packed.line_bytes,
-            pool=shape.pool,
+            pool=packed.shape.pool,
             tile=packed.tile,
             tiles=packed.tiles,
             in_zero_point=zero_in,

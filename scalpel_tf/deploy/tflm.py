@@ -137,7 +137,7 @@ def _fully_connected(network, operator, target):
     matrix = weights.data
     out, cols = matrix.shape
     rows = lower.rows_of(matrix, bias, x, weights, y, "double")
-    packed, estimate = lower.fastest(matrix, target, fc.candidates)
+    packed, estimate = lower.fastest(matrix, target, fc.grouped)
     if packed.kernel == "fc":
         return None
     zero_point = int(y.zero_point[0])

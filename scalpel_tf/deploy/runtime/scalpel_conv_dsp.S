@@ -3,6 +3,7 @@
  * r0 band  r1 steps  r2 values  r3 loops left, or the row  r4-r7 inputs  r8, r9 weights
  * r10, r11, r12, lr the columns' sums
  */
+#include "scalpel_requantize_dsp.h"
 #include "scalpel_tier.h"
 
 #if SCALPEL_DSP
@@ -50,28 +51,6 @@
     bhs.w 8b
 .endm
 
-/* r5 multiplier, r6 rounding, r7 shift: two roundings, ties away from zero, in one go.  A negative
- * sum rounds to nothing above zero, so its sign stands for that of the product.  Where all that is
- * below the zero point is clamped to it, how a negative tie rounds does not matter. */
-.macro REQUANTIZE acc, relu
-  .if \relu
-    lsl.w \acc, \acc, #1
-    smmlar \acc, \acc, r5, r6
-  .else
-    add.w r0, r6, \acc, asr #31
-    lsl.w \acc, \acc, #1
-    smmlar \acc, \acc, r5, r0
-  .endif
-    asr.w \acc, \acc, r7
-    ssat \acc, #8, \acc
-.endm
-
-.macro LARGER acc, other
-    cmp \acc, \other
-    it lt
-    movlt \acc, \other
-.endm
-
 /* r3 the next row  r4 the last one's end  r5-r7 for REQUANTIZE  r8 y  r9 pitch */
 .macro LOAD_ROW
     ldr r3, [sp, #4]
@@ -81,15 +60,6 @@
     ldr r5, [r3, #4]
     ldr r6, [r3, #8]
     ldr r7, [r3, #12]
-.endm
-
-.macro FUNCTION name
-    .section .text.\name, "ax", %progbits
-    .global \name
-    .type \name, %function
-    .thumb_func
-    .balign 16
-\name:
 .endm
 
 /* The frame: [sp] x + 16  #4 row  #8 end  #12 y  #16 pitch  #20 steps  #24 x_below + 16

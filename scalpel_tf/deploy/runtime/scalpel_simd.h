@@ -74,6 +74,19 @@ static inline uint32_t scalpel_odd(uint32_t bytes) {
   return result;
 }
 
+/* The low lanes of a and b, a's below, or their high ones. */
+static inline uint32_t scalpel_pack_low(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline uint32_t scalpel_pack_high(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(b), "r"(a));
+  return result;
+}
+
 static inline int32_t scalpel_low(uint32_t lanes) { return (int16_t)lanes; }
 static inline int32_t scalpel_high(uint32_t lanes) { return (int32_t)lanes >> 16; }
 
