@@ -26,6 +26,7 @@ def story(state: dict, width: int) -> str:
     steps = state["steps"]
     lanes = [layer["path"] for layer in state["baseline"]["layers"]]
     lanes = [path for path in lanes if any(step["layer"] == path for step in steps)]
+    dot = 7 if len(steps) < 5e-2 * width else 5
     heights = [150, 150, 30 + 24 * max(1, len(lanes))]
     figure, (metric, speed, lane) = panels(
         width, sum(heights) + 70, nrows=3, sharex=True, height_ratios=heights
@@ -33,7 +34,7 @@ def story(state: dict, width: int) -> str:
     scale = 100 if text.is_accuracy(state) else 1
     name = state["config"]["metric"] + (", %" if scale == 100 else "")
     values = [_scaled(part["metric"], scale) for part in [state["baseline"], *steps]]
-    _course(metric, steps, values)
+    _course(metric, steps, values, dot)
     title(metric, name)
     floor = states.floor(state)
     if floor is not None:
@@ -45,7 +46,7 @@ def story(state: dict, width: int) -> str:
             va=side, color=UNDONE, fontsize=TEXT - 1.5,
         )  # fmt: skip
     start = state["baseline"]["time"]
-    _course(speed, steps, [1.0, *(states.gain(start, step["time"]) for step in steps)])
+    _course(speed, steps, [1.0, *(states.gain(start, step["time"]) for step in steps)], dot)
     speed.set_ylim(bottom=0)
     for axes in (metric, speed):
         axes.spines["bottom"].set_visible(False)
@@ -56,10 +57,9 @@ def story(state: dict, width: int) -> str:
         _name(speed, at, faster, text.times(faster))
     fewer = f"times fewer {state['unit']} than dense"
     title(speed, "times as fast as dense" if text.is_time(state) else fewer)
-    for index, step in enumerate(steps, start=1):
-        if step["layer"] in lanes:
-            _mark(lane, index, lanes.index(step["layer"]), step["kept"])
-    lane.set_yticks(range(len(lanes)), [_short(path, width) for path in lanes])
+    cuts = [(index, step) for index, step in enumerate(steps, start=1) if step["layer"] in lanes]
+    _marks(lane, [(i, lanes.index(step["layer"]), step["kept"]) for i, step in cuts], dot)
+    lane.set_yticks(range(len(lanes)), _short(lanes, width))
     lane.set_ylim(max(len(lanes), 1) - 0.4, -0.6)
     lane.grid(axis="y", color=LINE, lw=1)
     title(lane, "the layer that was cut")
@@ -69,19 +69,17 @@ def story(state: dict, width: int) -> str:
     return svg(figure, f"story-{width}")
 
 
-def _course(axes, steps, values):
+def _course(axes, steps, values, dot):
     """What the run kept as a line from the baseline on; what it undid beside it."""
     x = [0, *(i for i, step in enumerate(steps, start=1) if step["kept"])]
     x = [i for i in x if values[i] is not None]
     axes.plot(x, [values[i] for i in x], color=KEPT, lw=2, zorder=2)
-    for index, value in enumerate(values):
-        if value is None:
-            continue
-        kept = index == 0 or steps[index - 1]["kept"]
-        if not kept and (earlier := [i for i in x if i < index]):
-            dashed = {"color": UNDONE, "lw": 1, "ls": (0, (1, 2)), "zorder": 1}
-            axes.plot([earlier[-1], index], [values[earlier[-1]], value], **dashed)
-        _mark(axes, index, value, kept)
+    undone = [i for i, value in enumerate(values) if value is not None and i not in x]
+    for index in undone:
+        earlier = [i for i in x if i < index][-1:]
+        dashed = {"color": UNDONE, "lw": 1, "ls": (0, (1, 2)), "zorder": 1}
+        axes.plot([*earlier, index], [values[i] for i in (*earlier, index)], **dashed)
+    _marks(axes, [(i, values[i], i in x) for i in sorted([*x, *undone])], dot)
     axes.margins(y=0.22)
     axes.grid(axis="y", color=LINE, lw=1)
 
@@ -95,20 +93,24 @@ def _name(axes, x, y, words):
         )  # fmt: skip
 
 
-def _mark(axes, x, y, kept):
-    if kept:
-        axes.plot(x, y, "o", color=KEPT, ms=7, mec=PAPER, mew=1.2, zorder=3)
-    else:
-        axes.plot(x, y, "X", color=UNDONE, ms=8.5, mec=PAPER, mew=1.2, zorder=3)
+def _marks(axes, marks, dot):
+    """marks: (x, y, whether the step was kept)."""
+    for kind, color, kept, more in (("o", KEPT, True, 0), ("X", UNDONE, False, 1.5)):
+        points = [(x, y) for x, y, own in marks if own == kept]
+        if points:
+            look = {"color": color, "ms": dot + more, "mec": PAPER, "mew": dot / 6, "zorder": 3}
+            axes.plot(*zip(*points, strict=True), kind, **look)
 
 
 @styled
 def layers(state: dict, width: int) -> str:
     """Time, size and density of every layer: dense as a pale bar, now as a dark one within it."""
     rows = _rows(state)
-    timed = all(row["time"][0] is not None for row in rows)
+    timed = any(row["time"][0] is not None for row in rows)
+    stands = "" if text.is_time(state) else state["unit"]
+    unit = f"time, {state['unit']}" if state["unit"] == "cycles" else stands or "time"
     keys = [
-        ("time", "time") if timed else ("macs", "MACs"),
+        ("time", f"{unit}, {state['source']}") if timed else ("macs", "MACs"),
         ("bytes", "size as stored"),
         ("density", "weights kept"),
     ]
@@ -127,40 +129,37 @@ def layers(state: dict, width: int) -> str:
         "density": text.percent,
     }
     for axes, (key, words) in zip(all_axes, keys, strict=True):
-        before = [row[key][0] or 0 for row in rows]
-        after = [row[key][1] or 0 for row in rows]
+        shown = [(0, 0) if row.get("rest") and key != "density" else row[key] for row in rows]
+        before, after = ([value or 0 for value in values] for values in zip(*shown, strict=True))
         axes.barh(range(len(rows)), before, 0.62, color=BEFORE)
         axes.barh(range(len(rows)), after, 0.3, color=KEPT)
         for index, row in enumerate(rows):
             first, last = (show[key](value) for value in row[key])
-            label = last if key == "density" else f"{first} → {last}"
+            label = last if key == "density" or first == last else f"{first} → {last}"
             at = (max(before[index], after[index]), index)
             axes.annotate(label, at, (6, 0), textcoords="offset points", va="center", color=INK)
-        axes.set_xlim(0, max([*before, *after, 1e-12]) * (1.35 if key == "density" else 1.95))
+        axes.set_xlim(0, max([*before, *after, 1e-12]) * (1.35 if key == "density" else 2.1))
         axes.set_ylim(len(rows) - 0.5, -0.6)
         axes.set_xticks([])
-        axes.set_yticks(range(len(rows)), [_short(row["name"], width) for row in rows])
+        axes.set_yticks(range(len(rows)), _short([row["name"] for row in rows], width))
         axes.spines["bottom"].set_visible(False)
-        unit = "" if state["unit"] == "s" else f", {state['unit']}"
-        source = f"{unit}, {state['source']}" if key == "time" else ""
-        title(axes, words + source)
+        title(axes, words)
     return svg(figure, f"layers-{width}")
 
 
 def _rows(state):
-    """One row a layer, the slowest LAYERS of them, and what the others come to."""
+    """One row a layer, the slowest LAYERS of them, and what the others come to (no bar: a sum)."""
     found = []
     for before, now in states.pairs(state):
         row = {"name": before["path"]}
         for key in ("time", "macs", "bytes", "weights", "kept"):
             row[key] = (before[key], now[key] if now else 0)
         found.append(row)
-    weight = "time" if all(row["time"][0] is not None for row in found) else "macs"
-    ranked = sorted(found, key=lambda row: -row[weight][0])
+    ranked = sorted(found, key=lambda row: (-(row["time"][0] or 0), -(row["macs"][0] or 0)))
     few = ranked[LAYERS:] if len(ranked) > LAYERS + 1 else []
     rows = [row for row in found if row not in few]
     if few:
-        rest = {"name": f"{len(few)} others"}
+        rest = {"name": f"{len(few)} others", "rest": True}
         for key in ("time", "macs", "bytes", "weights", "kept"):
             pairs = [[value or 0 for value in row[key]] for row in few]
             rest[key] = tuple(map(sum, zip(*pairs, strict=True)))
@@ -170,10 +169,13 @@ def _rows(state):
     return rows
 
 
-def _short(path, width):
-    """A path of a layer, the end of it where it is long."""
-    most = 26 if width >= NARROW else 14
-    return path if len(path) <= most else "…" + path[1 - most :]
+def _short(paths, width):
+    """The layers' own names where no two are the same; without the middle of long ones."""
+    last = [path.split("/")[-1] for path in paths]
+    names = last if len(set(last)) == len(last) else paths
+    most = 26 if width >= NARROW else 17
+    half = most // 2
+    return [name if len(name) <= most else f"{name[:half]}…{name[-half:]}" for name in names]
 
 
 def _scaled(value, scale):
