@@ -9,7 +9,7 @@ import numpy as np
 from absl import app
 from absl.flags import argparse_flags
 
-from scalpel_tf.core.targets import KIB, TARGETS
+from scalpel_tf.core.targets import ALIASES, KIB, TARGETS
 from scalpel_tf.report import save_json, table
 
 
@@ -123,7 +123,7 @@ def _prune_arguments(command):
     command.add_argument(
         "--out", type=Path, required=True, help="the folder of the run; with --ratio a .keras file"
     )
-    _target(command)
+    command.add_argument("--target", choices=(*ALIASES, *TARGETS), default="cortex-m4")
     command.add_argument("--skip", action="append", metavar="LAYER", help="name or regular expr.")
     command.add_argument("--epochs", type=int, help="of each step (3); with --ratio of all (20)")
     command.add_argument("--learning_rate", type=float, help="if not the model's own")

@@ -239,9 +239,13 @@ _TARGETS = (
 
 TARGETS = {target.name: target for target in _TARGETS}
 
+# What runs on every x86-64 chooses its kernels there; groups of 8 serve AVX2 and AVX-512.
+ALIASES = {"x86-64": "x86-64-avx2"}
+
 
 def find_target(name: str) -> Target:
-    """The target of that name; ValueError names those that exist."""
+    """The target of that name or alias; ValueError names those that exist."""
+    name = ALIASES.get(name, name)
     if name not in TARGETS:
         raise ValueError(f"Unknown target {name!r}; expected one of {', '.join(TARGETS)}.")
     return TARGETS[name]

@@ -8,6 +8,7 @@ import keras
 
 from scalpel_tf.driver import training
 from scalpel_tf.driver.folder import DENSE, digest
+from scalpel_tf.driver.measure import describe
 from scalpel_tf.models import walk
 from scalpel_tf.train.layers import kernels, refusal
 from scalpel_tf.train.selectors import selectors, selects
@@ -33,6 +34,7 @@ class Loop:
 
     def run(self):
         """Prunes until every layer is frozen or the budgets are met; the state is then complete."""
+        self.folder.set_best(self.best_file)  # where a kill came between the two
         if self.options.races and self.state["mix"] is None:
             self._race()
         elif self.state["mix"] is None:
@@ -137,10 +139,17 @@ class Loop:
             model, self.like, self.data, self.options.epochs, self.is_back, rates, self.callbacks
         )
         values = training.evaluate(trained, self.like, self.data, None)
-        value, kept = values[state["config"]["metric"]], self.is_good(values)
-        name = f"step_{index:03}.keras"
+        value = values[state["config"]["metric"]]
+        reason = "" if self.is_good(values) else self._why(value)
+        found = describe(trained, self.options.width) if reason else self.meter(trained)
+        if not reason and method == "nodes" and found["time"] >= self.now["time"]:
+            reason = (
+                f"it is no faster with fewer nodes: {found['time']:,.6g} {self.meter.unit}, "
+                f"{self.now['time']:,.6g} before"
+            )
+        kept, name = not reason, f"step_{index:03}.keras"
         step = {
-            **(self.meter(trained) if kept else self._unmeasured(trained)),
+            **found,
             "index": index,
             "layer": path,
             "method": "elements" if self.options.width == 1 and method == "groups" else method,
@@ -148,7 +157,7 @@ class Loop:
             "to": after,
             "metric": value,
             "kept": kept,
-            "reason": "" if kept else self._why(value),
+            "reason": reason,
             "seconds": round(time.time() - started, 1),
             "digest": digest(trained),
             "file": name if kept else None,
@@ -160,7 +169,7 @@ class Loop:
             state["best"], state["dropout"] = index, step["dropout"]
             state["fractions"].setdefault(method, {})[path] = after
         elif tries + 1 >= TRIES:
-            state["frozen"][path] = f"pruned further, {step['reason']}"
+            state["frozen"][path] = f"pruned further, {reason}"
         self.say(self._line(step))
         self._add_seconds(started)
         self.folder.save()
@@ -199,11 +208,6 @@ class Loop:
 
     def _nodes(self, path):
         return next(own["nodes"] for own in self.now["layers"] if own["path"] == path)
-
-    def _unmeasured(self, model):
-        from scalpel_tf.driver.measure import describe
-
-        return describe(model, self.options.width)
 
     # Whether it was good.
 
