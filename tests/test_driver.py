@@ -129,6 +129,17 @@ def test_groups_are_pruned_on_the_virtual_board_until_the_budget_is_met(points, 
     assert any("latency is met" in sentence for sentence in state["decisions"])
 
 
+def test_a_baseline_prunes_single_weights_and_is_only_measured(network, points, tmp_path):
+    options = {"target": "cortex-m4", "method": "traditional", "layers": "fc1", "min_density": 0.6}
+    result = fit_to(network, points, tmp_path / "run", **options)
+    step = result.state["steps"][result.state["best"]]
+    assert step["method"] == "elements" and step["kept"]
+    kernel = np.asarray(result.model.get_layer("fc1").kernel)
+    assert np.count_nonzero(kernel) / kernel.size == pytest.approx(step["to"], abs=0.01)
+    assert result.state["exported"] is None and "is a baseline" in result.report
+    assert step["layers"][0]["bytes"] > step["layers"][0]["kept"] * 2  # a column for each weight
+
+
 def test_a_users_losses_metrics_datasets_and_callbacks_are_kept(tmp_path):
     x, y = blobs()
     keras.utils.set_random_seed(2)
@@ -181,7 +192,7 @@ def test_a_users_losses_metrics_datasets_and_callbacks_are_kept(tmp_path):
         ({"max_accuracy_drop": -0.1}, "`max_accuracy_drop` is a number from 0 on"),
         ({"flash": 1000}, "budgets of microcontrollers"),
         ({"mix": {"conv": "nodes"}}, '`mix` has "conv" and "fc"'),
-        ({"method": "traditional"}, "has none here"),
+        ({"method": "traditional"}, "only microcontrollers have kernels"),
         ({"metric": "f1"}, "one of the compiled metrics"),
         ({"fit_options": {"epochs": 3}}, "`fit_options` has 'epochs'"),
         ({"layers": "fc9"}, "fc9"),

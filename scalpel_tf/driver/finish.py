@@ -27,11 +27,13 @@ def finish(loop, samples):
     if state["decided"] is None:
         state["decided"] = len(state["decisions"])
     del state["decisions"][state["decided"] :]  # of an end that was killed
-    if options.facts.is_microcontroller:
+    if options.method != "scalpel":
+        loop.decide(f"{options.method} pruning is a baseline, to be compared: nothing is exported.")
+    elif options.facts.is_microcontroller:
         _to_int8(loop, samples)
         _export(loop, loop.folder.path / TFLITE, FIRMWARE, flash=options.flash, ram=options.ram)
     elif loop.meter.source == "measured":
-        _export(loop, loop.folder.load_model(BEST), NATIVE, dtype="float32")
+        _export(loop, loop.folder.load_model(loop.best_file), NATIVE, dtype="float32")
     for name, budget, value, met in loop.budgets():
         words = "is met" if met else "is MISSED: accuracy allows no more"
         loop.decide(f"The budget of {budget:,.6g} for {name} {words}, {value:,.6g} now.")

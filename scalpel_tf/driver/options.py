@@ -37,10 +37,10 @@ class Options:
         facts = self.facts
         if self.method not in METHODS:
             raise ValueError(f"`method` is one of {', '.join(METHODS)}; got {self.method!r}.")
-        if self.method != "scalpel" and facts.parallelism == "high":
+        if self.method != "scalpel" and not facts.is_microcontroller:
             raise ValueError(
-                f"`method` {self.method!r} runs sparse kernels, and {self.target} has none here; "
-                'take "scalpel", which prunes nodes there.'
+                f"`method` {self.method!r} stores single weights as CSR, for which only "
+                f'microcontrollers have kernels here; take "scalpel" for {self.target}.'
             )
         for name in ("step", "min_density"):
             if not 0 < getattr(self, name) < 1:
