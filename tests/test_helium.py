@@ -65,14 +65,15 @@ def test_fully_connected(rounding, compiler, tmp_path):
 def random_fully_connected(seed):
     """A (pack, layer) of any kind and size."""
     rng = np.random.default_rng(seed)
-    name = rng.choice(["dense", "sparse4", "sparse8", "delta"])
-    width = {"dense": 1, "sparse8": 8}.get(name, 4)
+    name = rng.choice(["dense", "sparse4", "sparse8", "delta", "csr"])
+    width = {"dense": 1, "csr": 1, "sparse8": 8}.get(name, 4)
     out, cols = int(rng.integers(1, 40)), int(rng.integers(width, 600))
     packs = {
         "dense": fc.pack_dense,
         "sparse4": test_fc_kernels.sparse4,
         "sparse8": test_fc_kernels.sparse8,
         "delta": fc.pack_sparse_delta,
+        "csr": fc.pack_csr,
     }
     density = 1.0 if name == "dense" else float(rng.choice([0.0, 0.05, 0.2, 0.5, 1.0]))
     shift = int(rng.choice([1, 5, 7, 8, 9, 10, 12, 22, 0, -3]))

@@ -9,6 +9,7 @@ lower.py         operators -> layers: constants and a call of the runtime; its p
                  lower_conv.py, depthwise.py, plain_ops.py, elementwise.py, lookup.py, movement.py
 memory.py        when every activation and scratch buffer lives; placement.py: where
 analyze.py       what every operator costs, and what pruning would gain
+baselines.py     the formats of the paper's rivals, and what they cost on the virtual board
 export.py        model -> verified C project: lower, plan the memory, emit, build, compare, write
 rewrite.py       a flatbuffer in which some operators are custom ones
 tflm.py          a model for TensorFlow Lite Micro with the custom operators of skeletons/tflm

@@ -226,10 +226,11 @@ def _convolution(network, operator, target):
         return None
 
     def cost_of(matrix):
-        costs = [(packed.density, packed.cost(target)) for packed in conv.candidates(matrix, shape)]
-        dense = [cost for density, cost in costs if density == 1]
+        found = lower_conv.candidates(matrix, shape)
+        dense = [packed for packed in conv.candidates(matrix, shape) if packed.density == 1]
         return tuple(
-            min(some, key=lambda cost: cost.cycles) for some in (dense, [c for _, c in costs])
+            min((packed.cost(target) for packed in some), key=lambda cost: cost.cycles)
+            for some in (dense, found)
         )
 
     return cost_of
