@@ -8,7 +8,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test tflm surgery node_pruning lint format accuracy benchmark benchmark_cpu fuzz exact tf_versions bazel clean
+.PHONY: demo test tflm surgery node_pruning docs lint format accuracy benchmark benchmark_cpu fuzz exact tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
@@ -29,6 +29,11 @@ surgery: $(VENV)/.test
 # Test errors of the committed node-pruned networks; needs all of MNIST and CIFAR-10.
 node_pruning: $(VENV)/.test
 	$(BIN)/python benchmarks/paper/node_pruning.py --evaluate --json out/node_pruning.json
+
+# The documentation, out/site/index.html: every reference checked, nothing from elsewhere in it.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	! grep -rlE '<(script|img|iframe|link rel="?stylesheet)[^>]*(src|href)="?(https?:)?//' out/site --include='*.html'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -58,7 +63,7 @@ benchmark_cpu: $(VENV)/.benchmark
 fuzz: $(VENV)/.test
 	$(BIN)/python tests/fuzz_ops.py --cases 50000
 
-$(VENV)/.demo $(VENV)/.test $(VENV)/.benchmark: $(VENV)/.%: setup.py
+$(VENV)/.demo $(VENV)/.test $(VENV)/.benchmark $(VENV)/.docs: $(VENV)/.%: setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@

@@ -10,6 +10,7 @@ DEMO = [
     'tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"',
 ]
 REPORT = ["matplotlib", "tensorboard"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 # What benchmarks/cpu_*.py compare with; what is missing is left out.
 BENCHMARK = [*REPORT, "mkl", "onnx", "onnxruntime", "scipy", "threadpoolctl"]
 TEST = [
@@ -72,6 +73,7 @@ setup(
         "demo": DEMO,
         "report": REPORT,
         "benchmark": BENCHMARK,
+        "docs": DOCS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["scalpel-tf = scalpel_tf.cli:main"]},
