@@ -9,7 +9,8 @@
 namespace scalpel {
 namespace {
 
-constexpr int kRows = 8;  // rows that are stored together
+constexpr int kRows = 8;             // rows that are stored together
+constexpr int32_t kFarSteps = 1024;  // more do not stay in the first- and second-level cache
 
 // Sums of one row for kStrips strips of kStrip pixels, one pixel a lane; kStrip of 0 stands for
 // any.
@@ -110,41 +111,68 @@ SCALPEL_INLINE void ConvolveGroups(const scalpel_groups_conv &a, const float *x,
   }
 }
 
+// The columns of a step. Loads are what a step waits for, so that four columns take one.
+template <int kCount>
+struct Columns16 {
+  uint64_t words[kCount / 4];
+
+  SCALPEL_INLINE explicit Columns16(const uint16_t *columns) {
+    __builtin_memcpy(words, columns, sizeof words);
+  }
+  SCALPEL_INLINE uint64_t operator[](int i) const { return words[i / 4] >> i % 4 * 16 & 0xFFFF; }
+};
+
+template <int kCount>
+struct Columns32 {
+  const int32_t *columns;
+
+  SCALPEL_INLINE explicit Columns32(const int32_t *from) : columns(from) {}
+  SCALPEL_INLINE uint64_t operator[](int i) const { return static_cast<uint32_t>(columns[i]); }
+};
+
+SCALPEL_INLINE void Prefetch(const float *values, int64_t floats) {
+  constexpr int64_t kAhead = 2048;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(values + kAhead + i, 0, 2);
+}
+
 // One vector. The steps of a slice follow one another in memory, so that it is read once, in order.
-template <typename Simd, int kWidth, typename Column>
+template <typename Simd, int kWidth, template <int> class Columns, typename Column, bool kFar>
 SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y) {
   using V = typename Simd::V;
   constexpr int kStep = kWidth < 8 ? 8 : kWidth;  // values of a row in a step
   constexpr int kColumns = kStep / kWidth;
-  constexpr int64_t kAhead = 2048;  // floats
   const float *values = a.values;
-  const Column *columns = static_cast<const Column *>(a.columns);
+  const Column *from = static_cast<const Column *>(a.columns);
   const V low = Simd::Set(a.low), high = Simd::Set(a.high);
   for (int64_t slice = 0; slice < a.slice_count; ++slice) {
     V sums[8];
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) sums[r] = Simd::Zero();
-    for (int32_t step = a.steps[slice]; step < a.steps[slice + 1]; ++step) {
+    const int32_t steps = a.steps[slice + 1] - a.steps[slice];
+    for (int32_t step = 0; step < steps; ++step) {
+      const Columns<8 * kColumns> columns(from);
+      if constexpr (kFar) Prefetch(values, 8 * kStep);
 #pragma GCC unroll 8
       for (int r = 0; r < 8; ++r) {
-        const Column *column = columns + r * kColumns;
-        if (r * kStep % 16 == 0) __builtin_prefetch(values + kAhead + r * kStep, 0, 2);
         if constexpr (kWidth == 4) {
-          sums[r] = Simd::MultiplyAdd(Simd::Load(values + r * kStep), Simd::LoadFours(x, column),
+          sums[r] = Simd::MultiplyAdd(Simd::Load(values + r * kStep),
+                                      Simd::LoadFours(x + columns[2 * r], x + columns[2 * r + 1]),
                                       sums[r]);
         } else {
 #pragma GCC unroll 2
           for (int part = 0; part < kStep; part += 8) {
             sums[r] = Simd::MultiplyAdd(Simd::Load(values + r * kStep + part),
-                                        Simd::Load(x + *column + part), sums[r]);
+                                        Simd::Load(x + columns[r] + part), sums[r]);
           }
         }
       }
       values += 8 * kStep;
-      columns += 8 * kColumns;
+      from += 8 * kColumns;
     }
     float out[8];
-    const V sum = Simd::Add(Simd::Sums(sums), Simd::Load(a.bias + 8 * slice));
+    V sum = Simd::Load(a.bias + 8 * slice);
+    if (steps) sum = Simd::Add(sum, Simd::Sums(sums));
     Simd::Store(out, Simd::Min(high, Simd::Max(low, sum)));
     const int32_t *order = a.order + 8 * slice;
     const int64_t live = a.rows - 8 * slice;
@@ -157,20 +185,22 @@ SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y)
   }
 }
 
-template <typename Simd, typename Column>
+template <typename Simd, template <int> class Columns, typename Column, bool kFar>
 SCALPEL_INLINE void SlicesOf(const scalpel_groups_fc &a, const float *x, float *y) {
-  if (a.width == 8) return Slices<Simd, 8, Column>(a, x, y);
-  if (a.width == 4) return Slices<Simd, 4, Column>(a, x, y);
-  Slices<Simd, 16, Column>(a, x, y);
+  if (a.width == 8) return Slices<Simd, 8, Columns, Column, kFar>(a, x, y);
+  if (a.width == 4) return Slices<Simd, 4, Columns, Column, kFar>(a, x, y);
+  Slices<Simd, 16, Columns, Column, kFar>(a, x, y);
 }
 
 template <typename Simd>
 SCALPEL_TARGET void GroupsFc(const scalpel_groups_fc *a, const float *x, float *y) {
   for (int32_t sample = 0; sample < a->batch; ++sample, x += a->columns_of_x, y += a->rows) {
-    if (a->column_bytes == 2) {
-      SlicesOf<Simd, uint16_t>(*a, x, y);
+    if (a->column_bytes == 4) {
+      SlicesOf<Simd, Columns32, int32_t, true>(*a, x, y);
+    } else if (a->steps[a->slice_count] > kFarSteps) {
+      SlicesOf<Simd, Columns16, uint16_t, true>(*a, x, y);
     } else {
-      SlicesOf<Simd, int32_t>(*a, x, y);
+      SlicesOf<Simd, Columns16, uint16_t, false>(*a, x, y);
     }
   }
 }

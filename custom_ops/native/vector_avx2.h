@@ -26,9 +26,8 @@ struct Eight : Avx2 {
                _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
   }
 
-  template <typename Column>
-  SCALPEL_INLINE static V LoadFours(const float *x, const Column *columns) {
-    return LoadGroups<4>(x, columns);
+  SCALPEL_INLINE static V LoadFours(const float *low, const float *high) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
   }
 };
 

@@ -63,9 +63,8 @@ struct Portable {
     for (int r = 0; r < 8; ++r) out[r] = Each([&](int i) { return rows[i].lane[r]; });
     for (int r = 0; r < 8; ++r) rows[r] = out[r];
   }
-  template <typename Column>
-  SCALPEL_INLINE static V LoadFours(const float *x, const Column *columns) {
-    return Each([=](int i) { return x[columns[i / 4] + i % 4]; });
+  SCALPEL_INLINE static V LoadFours(const float *low, const float *high) {
+    return Each([=](int i) { return i < 4 ? low[i] : high[i - 4]; });
   }
 };
 
