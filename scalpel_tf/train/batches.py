@@ -40,7 +40,8 @@ def _source(data, batch_size):
         and not listed
         and all(hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") for leaf in leaves)
     ):
-        return _slices(data, leaves, batch_size)
+        several = (data,) if isinstance(data, list) else data  # or the second input would be y
+        return _slices(several, leaves, batch_size)
     if not hasattr(data, "__iter__"):
         raise ValueError(
             "Data is an array, a tuple (x, y) of arrays, a tf.data.Dataset, a PyDataset or an "

@@ -28,6 +28,7 @@ FORMS = {
     "x and y": ((X, Y), Y),
     "x, y and weights": ((X, Y, np.ones(5)), Y),
     "several inputs": (([X, X], Y), Y),
+    "several inputs without y": ([X, X], None),
     "inputs by name": (({"a": X, "b": X}, Y), Y),
     "dataset": (tf.data.Dataset.from_tensor_slices((X, Y)).batch(2), Y),
     "loader": (Loader(), Y),
