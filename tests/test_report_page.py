@@ -208,6 +208,23 @@ def test_a_run_that_kept_nothing(board):
 
 
 @pytest.mark.parametrize(
+    "unit, time, expected",
+    [
+        ("cycles", 50, "lenet_5 runs 2.00× faster on cortex-m4, at 25 % of its size"),
+        ("s", 200, "lenet_5 runs 2.00× slower on cortex-m4, at 25 % of its size"),
+        ("MACs", 50, "lenet_5 needs 2.00× fewer MACs on cortex-m4, at 25 % of its size"),
+        ("instructions", 200, "lenet_5 needs 2.00× more instructions on cortex-m4, at 25 % of "
+         "its size"),
+    ],
+)  # fmt: skip
+def test_headlines(board, unit, time, expected):
+    state = {**deepcopy(board[1]), "unit": unit}
+    state["baseline"] |= {"time": 100, "size": 400}
+    state["steps"][state["best"]] |= {"time": time, "size": 100}
+    assert "".join(text.headline(state)) == expected
+
+
+@pytest.mark.parametrize(
     "shown, expected",
     [
         (text.percent(0.05), "5 %"),

@@ -103,10 +103,13 @@ def headline(state: dict) -> tuple[str, str, str]:
         found = "is not pruned" + so_far if so_far else "could not be pruned without loss"
         return f"{state['model']} ", found, f" on {target}"
     share = f", at {percent(now['size'] / state['baseline']['size'])} of its size{so_far}"
+    worse = faster is not None and faster < 1
+    figure = times(1 / faster if worse else faster)
     if not is_time(state):
-        fewer = f"{times(faster)} fewer {state['unit']}"
-        return f"{state['model']} needs ", fewer, f" on {target}{share}"
-    return f"{state['model']} runs ", f"{times(faster)} faster", f" on {target}{share}"
+        figure = f"{figure} {'more' if worse else 'fewer'} {state['unit']}"
+        return f"{state['model']} needs ", figure, f" on {target}{share}"
+    figure = f"{figure} {'slower' if worse else 'faster'}"
+    return f"{state['model']} runs ", figure, f" on {target}{share}"
 
 
 def deed(step: dict) -> str:
