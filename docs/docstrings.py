@@ -1,6 +1,6 @@
 """A griffe extension: this package's docstrings as Markdown.
 
-They describe an argument by its name and a colon, in a line of its own or after two spaces:
+They describe an argument by its name and a colon, in a line of its own or behind a sentence:
 
     width: weights in a group.  criterion: "rms" or "magnitude", and it may go on
         in a line that is further in.
@@ -14,7 +14,7 @@ import textwrap
 import griffe
 
 NAME = r"\w+(?:\([^)]*\))?"
-ENTRY = re.compile(rf"(?:^|(?<=  ))({NAME}(?:, {NAME})*): ")
+ENTRY = re.compile(rf"(?:^|(?<=\. )|(?<=  ))({NAME}(?:, {NAME})*): ")
 COLUMNS = re.compile(r"\S {3,}\S")
 
 

@@ -148,6 +148,7 @@ def test_the_python_of_a_page_runs(name, quick_start, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_runs_of_the_driver_go_to_their_target(quick_start, tmp_path, monkeypatch):
     few(monkeypatch, tmp_path)
     monkeypatch.setattr(sc, "scalpel", short_run)
@@ -169,7 +170,8 @@ def commands(text: str) -> list[tuple[int, list[str]]]:
     found = []
     for block in blocks(text):
         if block.language in ("sh", ""):
-            for number, line in enumerate(block.code.splitlines(), block.line):
+            lines = block.code.replace("\\\n", " ").splitlines()
+            for number, line in enumerate(lines, block.line):
                 words = shlex.split(line.removeprefix("$ "), comments=True)
                 if words[:1] == ["scalpel-tf"]:
                     found.append((number, words))
@@ -177,7 +179,7 @@ def commands(text: str) -> list[tuple[int, list[str]]]:
 
 
 def test_commands_are_found():
-    text = "```sh\n$ scalpel-tf run 'a b'  # not this\nls\n```\n```python\nscalpel-tf x\n```\n"
+    text = "```sh\n$ scalpel-tf run \\\n 'a b'  # not this\nls\n```\n```python\nscalpel-tf x\n```\n"
     assert commands(text) == [(2, ["scalpel-tf", "run", "a b"])]
 
 
