@@ -220,10 +220,31 @@ def test_the_header_is_cxx(lenet, tmp_path):
 def test_int8_is_equal_bit_for_bit(tmp_path):
     data = models.int8(models.conv_model)
     report = sc.export(data, target="x86-64", dtype="int8", out=tmp_path / "native")
-    assert report.error == 0
+    assert report.error == 0 and report.isas[-1] == "portable"
     x = np.random.default_rng(3).integers(-128, 128, (5, 9, 8, 3)).astype(np.int8)
-    np.testing.assert_array_equal(
-        native.load(tmp_path / "native")(x), convert.run_reference(data, x)[0]
+    expected = convert.run_reference(data, x)[0]
+    model = native.load(tmp_path / "native")
+    for isa in model.isas:
+        np.testing.assert_array_equal(model(x, isa=isa), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(15))
+def test_random_int8_networks(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    shape = tuple(map(int, (*rng.integers(3, 19, 2), rng.integers(1, 20))))
+    model = chain(
+        shape,
+        layers.Conv2D(int(rng.integers(1, 50)), 3, padding="same", activation="relu"),
+        layers.Conv2D(int(rng.integers(1, 30)), 2, int(rng.integers(1, 3))),
+        layers.Flatten(),
+        layers.Dense(int(rng.integers(1, 70))),
+    )
+    noise = rng.normal(0, 1, (30, *shape)).astype(np.float32)
+    out = tmp_path / "native"
+    assert (
+        sc.export(model, target="x86-64", dtype="int8", out=out, representative_data=noise).error
+        == 0
     )
 
 
@@ -288,7 +309,7 @@ def test_equal_constants_are_stored_once():
 
 
 def test_kernels_are_compiled_once():
-    assert native_build.kernel_objects() == native_build.kernel_objects()
+    assert native_build.kernel_objects("int8") == native_build.kernel_objects("int8")
 
 
 def test_formats_can_be_chosen_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 
 ALIGNMENT = 64
 SYMBOL = "model_constants"
-C_TYPES = {"float32": "float", "int32": "int32_t", "uint16": "uint16_t"}
+C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t", "uint16": "uint16_t"}
 
 
 class Constants:

@@ -31,6 +31,7 @@ from scalpel_tf.deploy.output_folder import replace_folder, require_replaceable
 
 LIBRARY = "libmodel.so"
 TOLERANCES = {"float32": 1e-5, "int8": 0.0}  # of the largest output
+KINDS = {"float32": "float", "int8": "int8"}  # of kernels
 ROUNDINGS = {"float32": ("single",), "int8": ("single", "double")}  # the interpreter has either
 TARGETS = ("x86-64", "x86-64-avx2", "x86-64-avx512")
 
@@ -140,7 +141,7 @@ def export(
             project = Path(scratch) / rounding
             files = _files(network, dtype, rounding, target)
             verify.write(project, files)
-            native_build.build(project, project / LIBRARY)
+            native_build.build(project, project / LIBRARY, KINDS[dtype])
             loaded = load(project)
             errors = [_error(loaded, inputs, reference, isa) for isa in loaded.isas]
             error = float(np.max(errors))  # of which NaN is the largest
@@ -204,27 +205,27 @@ def _bytes_of(model, dtype, representative_data):
 def _files(network, dtype, rounding, target):
     """Relative path -> contents, of the project."""
     constants = Constants()
-    head, isa = native_source.FLOAT_HEAD, native_source.FLOAT_ISA
     if dtype == "float32":
-        layers = lower(network, constants)
+        head, layers = native_source.FLOAT_HEAD, lower(network, constants)
     else:
-        layers, head, isa = native_int8.layers(network, rounding), native_int8.HEAD, ""
+        head, layers = native_int8.HEAD, native_int8.layers(network, constants, rounding)
     plan = plan_memory(network, layers, ALIGNMENT)
-    source = native_source.model_c(network, layers, plan, head, isa)
+    source = native_source.model_c(network, layers, plan, head, KINDS[dtype])
     description = describe(network, layers, plan, SimpleNamespace(name=target))
     description["dtype"] = dtype
     files = {
         "model.h": native_source.model_h(network, layers, plan, dtype).encode(),
         "model.c": source.encode(),
+        "model_constants.S": native_source.CONSTANTS_S.encode(),
+        "model_constants.bin": constants.data(),
         "CMakeLists.txt": native_build.CMAKE.encode(),
+        **native_build.kernel_files(KINDS[dtype]),
     }
-    if dtype == "float32":
-        description["constant_bytes"] = constants.size
-        files["model_constants.S"] = native_source.CONSTANTS_S.encode()
-        files["model_constants.bin"] = constants.data()
-        files |= native_build.kernel_files()
-    else:
+    description["constant_bytes"] = constants.size
+    if dtype == "int8":
         files |= native_int8.files(source, rounding)
+        elsewhere = [layer.bytes for layer in layers if layer.kernel != "dense"]
+        description["constant_bytes"] += sum(elsewhere)
     return {**files, "model.json": (json.dumps(description, indent=2) + "\n").encode()}
 
 

@@ -15,7 +15,10 @@ from scalpel_tf.deploy import kernels, toolchain
 PACKAGE = Path(__file__).resolve().parent.parent
 FLAGS = ["-O3", "-fPIC"]
 KERNEL_FLAGS = [*FLAGS, "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"]
-SHARED = ("simd_avx2.h", "simd_avx512.h")
+SOURCES = {
+    "float": ("native/float_*", "native/vector_*", "native/scalpel_float.h", "simd_avx*.h"),
+    "int8": ("native/int8_*", "native/scalpel_int8.h"),
+}
 CMAKE = """\
 cmake_minimum_required(VERSION 3.16)
 project(model C CXX ASM)
@@ -28,15 +31,15 @@ target_link_libraries(model m)
 """
 
 
-def kernel_files() -> dict[str, bytes]:
-    """Path in a project -> contents, of the float32 kernels' sources."""
+def kernel_files(kind: str) -> dict[str, bytes]:
+    """Path in a project -> contents, of the kernels' sources. kind: "float" or "int8"."""
     folder = kernels.sources()
-    files = [*sorted((folder / "native").glob("*.[ch]*")), *(folder / name for name in SHARED)]
+    files = [file for pattern in SOURCES[kind] for file in sorted(folder.glob(pattern))]
     return {f"kernels/{file.relative_to(folder)}": file.read_bytes() for file in files}
 
 
-def build(project: Path, library: Path) -> Path:
-    """Compiles the sources of a project folder into `library`; returns it.
+def build(project: Path, library: Path, kind: str) -> Path:
+    """Compiles the sources of a project folder into `library`; returns it. kind: of its kernels.
 
     RuntimeError where a compiler is missing or fails.
     """
@@ -51,18 +54,17 @@ def build(project: Path, library: Path) -> Path:
             )
             for number, file in enumerate(sources)
         ]
-        if (project / "kernels").is_dir():
-            objects += kernel_objects()
+        objects += kernel_objects(kind)
         return toolchain.compile_c(compiler, ["-shared", *objects, "-lm"], library)
 
 
-def kernel_objects() -> list[Path]:
+def kernel_objects(kind: str) -> list[Path]:
     """The compiled kernels: those of this package's sources and this compiler, made once.
 
     They lie beside the package, or where that cannot be written in the user's cache folder.
     """
     compiler = toolchain.host_cxx()
-    name = f"native-{platform.machine()}-{_digest(compiler.description)}"
+    name = f"native-{kind}-{platform.machine()}-{_digest(compiler.description, kind)}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folders = [PACKAGE / "lib" / name, cache / "scalpel_tf" / name]
     for folder in folders:
@@ -72,7 +74,7 @@ def kernel_objects() -> list[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "made"
-        files = sorted((kernels.sources() / "native").glob("*.cc"))
+        files = sorted((kernels.sources() / "native").glob(f"{kind}_*.cc"))
 
         def compile_one(file):
             return toolchain.compile_cxx(
@@ -94,9 +96,9 @@ def _visibility(file, project):
 
 
 @lru_cache
-def _digest(compiler):
+def _digest(compiler, kind):
     digest = hashlib.sha256(f"{compiler} {KERNEL_FLAGS}".encode())
-    for name, contents in kernel_files().items():
+    for name, contents in kernel_files(kind).items():
         digest.update(name.encode() + b"\0" + contents)
     return digest.hexdigest()[:12]
 

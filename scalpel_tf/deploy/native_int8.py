@@ -1,24 +1,139 @@
-"""An int8 model for this machine: the layers of the Cortex-M path, on its runtime's plain C."""
+"""An int8 model for this machine: matrices on the kernels of custom_ops/native, everything else on
+the plain C of the Cortex-M path."""
+
+import math
+
+import numpy as np
 
 from scalpel_tf.core.targets import find_target
+from scalpel_tf.deploy import lower, plain_ops
 from scalpel_tf.deploy.c_source import RUNTIME, runtime_files, with_rounding
-from scalpel_tf.deploy.layer import Layer
-from scalpel_tf.deploy.lower import lower
-from scalpel_tf.deploy.tflite import Model
+from scalpel_tf.deploy.c_text import params
+from scalpel_tf.deploy.float_constants import Constants
+from scalpel_tf.deploy.float_geometry import geometry
+from scalpel_tf.deploy.int8 import ALIASES
+from scalpel_tf.deploy.layer import Layer, layer_name
+from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
+from scalpel_tf.deploy.tflite import Model, Operator
 
 HEAD = """\
-#include "runtime/scalpel_conv.h"
+#include "kernels/native/scalpel_int8.h"
 #include "runtime/scalpel_ops.h"
 #include "runtime/scalpel_runtime.h"
 
-#define MODEL_ALIGNED __attribute__((aligned(64)))
+#define MODEL_ALIGNED __attribute__((aligned(4)))
+extern const unsigned char model_constants[];
 """
-COSTS_OF = "cortex-m7"  # the cost model that chooses the formats
+COSTS_OF = find_target("cortex-m7")  # of what is left to the runtime
+CHANNELS, STEP, SLACK = 16, 4, 64
 
 
-def layers(model: Model, rounding: str) -> list[Layer]:
-    """The layers of a model that `require_int8` accepts."""
-    return lower(model, find_target(COSTS_OF), rounding=rounding)
+def layers(model: Model, constants: Constants, rounding: str) -> list[Layer]:
+    """The layers of a model that `require_int8` accepts, in order; RESHAPE vanishes.
+
+    Raises ValueError naming the first operator that has no kernel.
+    """
+    made = []
+    for index, operator in enumerate(model.operators):
+        symbol = f"layer_{len(made)}"
+        if operator.name in ALIASES:
+            continue
+        if operator.name in ("CONV_2D", "FULLY_CONNECTED"):
+            layer = matrix(model, operator, symbol, constants, rounding)
+            if layer is None:
+                layer = plain_ops.conv(model, operator, symbol, rounding)
+        elif operator.name in lower.LOWER:
+            layer = lower.LOWER[operator.name](model, operator, symbol, rounding)
+        else:
+            known = sorted(["CONV_2D", "FULLY_CONNECTED", *ALIASES, *lower.LOWER])
+            raise ValueError(
+                f"Operator {index} is {operator.name}, which has no kernel yet; expected one of "
+                f"{', '.join(known)}. Replace it in the model."
+            )
+        made.append(layer)
+    return made
+
+
+def matrix(
+    model: Model, operator: Operator, symbol: str, constants: Constants, rounding: str
+) -> Layer | None:
+    """FULLY_CONNECTED or CONV_2D; None for a convolution in groups."""
+    x, weights, bias, y = plain_ops.operands(model, operator)
+    rows = len(weights.data)
+    once = operator.name == "FULLY_CONNECTED" and rounding == "single"
+    multipliers = conv_multipliers
+    if operator.name == "FULLY_CONNECTED":
+        cols = weights.shape[1]
+        batch = math.prod(x.shape) // cols
+        image, taps, run = (batch, 1, cols, 0, 0, batch, 1), np.zeros(1, np.int32), cols
+        pixels = np.arange(batch, dtype=np.int32) * cols
+        multipliers = conv_multipliers if rounding == "single" else dense_multipliers
+        lower.rows_of(weights.data, bias, x, weights, y, rounding)  # refuses what could overflow
+    elif weights.shape[3] != x.shape[3]:
+        return None
+    else:
+        shape = geometry(operator, x, weights.shape[1:3], x.shape[3])
+        image = shape.border or (*x.shape[1:], 0, 0, *x.shape[1:3])
+        taps, run, pixels = shape.taps, shape.run, shape.pixels
+    steps = -(-run // STEP)
+    multiplier, shift = (
+        np.broadcast_to(a, rows).astype(np.int32)
+        for a in multipliers(x.scale[0], weights.scale, y.scale[0])
+    )
+    packed = pack(weights.data.reshape(rows, len(taps), run), steps)
+    low, high = activation_range(operator.options["activation"], y.scale[0], int(y.zero_point[0]))
+    names = ("height", "width", "depth", "top", "left", "padded_height", "padded_width")
+    text = params(
+        symbol,
+        "scalpel_int8_dense",
+        weights=constants.add(packed),
+        sums=constants.add(_padded(starts(weights.data.reshape(rows, -1), bias, x))),
+        multipliers=constants.add(_padded(multiplier)),
+        shifts=constants.add(_padded(shift)),
+        taps=constants.add(taps),
+        pixels=constants.add(pixels),
+        **dict(zip(names, image, strict=True)),
+        channels=rows,
+        tap_count=len(taps),
+        steps=steps,
+        pixel_count=pixels.size,
+        in_zero_point=x.zero_point[0],
+        out_zero_point=y.zero_point[0],
+        lowest=low,
+        highest=high,
+        once=int(once),
+    )
+    return Layer(
+        name=layer_name(symbol, weights, y),
+        op=operator.name,
+        kernel="dense",
+        inputs=(x.index,),
+        y=y.index,
+        constants=text,
+        call=lambda inputs, y, scratch: (
+            f"m->kernels->dense(&{symbol}, {inputs[0]}, {scratch}, {y});"
+        ),
+        scratch=image[2] * image[5] * image[6] + SLACK,
+        macs=pixels.size * weights.data.size,
+        bytes=packed.nbytes + 12 * rows,
+        bytes_dense=weights.data.size + plain_ops.CHANNEL_BYTES * rows,
+        density=1.0,
+    )
+
+
+def pack(weights: np.ndarray, steps: int) -> np.ndarray:
+    """(rows, taps, run) int8 weights as (rows / 16, taps, steps, 16, 4), filled up with zeros."""
+    rows, taps, run = weights.shape
+    padded = np.zeros((-(-rows // CHANNELS) * CHANNELS, taps, steps * STEP), np.int8)
+    padded[:rows, :, :run] = weights
+    return padded.reshape(-1, CHANNELS, taps, steps, STEP).transpose(0, 2, 3, 1, 4)
+
+
+def starts(matrix: np.ndarray, bias, x) -> np.ndarray:
+    """What sums over x + 128 start at, modulo 2^32: the bias less what the zero point adds."""
+    rows = np.zeros(len(matrix), np.int64) if bias is None else bias.data.astype(np.int64).ravel()
+    rows = rows - (int(x.zero_point[0]) + 128) * matrix.astype(np.int64).sum(1)
+    return rows.astype(np.uint64).astype(np.uint32).view(np.int32)
 
 
 def files(source: str, rounding: str) -> dict[str, bytes]:
@@ -26,3 +141,7 @@ def files(source: str, rounding: str) -> dict[str, bytes]:
     chosen = [path for path in runtime_files(source) if path.suffix != ".S"]
     contents = {f"runtime/{path.relative_to(RUNTIME)}": path.read_bytes() for path in chosen}
     return with_rounding(contents, rounding)
+
+
+def _padded(values):
+    return np.concatenate([values, np.zeros(-len(values) % CHANNELS, values.dtype)])

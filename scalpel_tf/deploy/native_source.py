@@ -21,7 +21,6 @@ FLOAT_HEAD = """\
 
 extern const unsigned char model_constants[];
 """
-FLOAT_ISA = "const scalpel_float_kernels *kernels;"
 
 
 def model_h(model: Model, layers: list[Layer], plan: MemoryPlan, dtype: str) -> str:
@@ -48,11 +47,11 @@ def model_h(model: Model, layers: list[Layer], plan: MemoryPlan, dtype: str) -> 
     )
 
 
-def model_c(model: Model, layers: list[Layer], plan: MemoryPlan, head: str, isa: str) -> str:
-    """The source. head: what it includes.  isa: the member that holds the kernels, or nothing."""
+def model_c(model: Model, layers: list[Layer], plan: MemoryPlan, head: str, kind: str) -> str:
+    """The source. head: what it includes.  kind: of its kernels, "float" or "int8"."""
     names = _names(model)
     fields = "".join(f"  {text};\n" for text in _parameters(model)[:-1])
-    parts = [MODEL_C_HEAD.format(head=head, isa=f"  {isa}\n" if isa else "", fields=fields)]
+    parts = [MODEL_C_HEAD.format(head=head, kind=kind, fields=fields)]
     places, copies = _places(model, plan)
     for index, layer in enumerate(layers):
         inputs = [_address(model, i, places, "const ") for i in layer.inputs]
@@ -67,7 +66,6 @@ def model_c(model: Model, layers: list[Layer], plan: MemoryPlan, head: str, isa:
         for name, source in copies
     ]
     calls = "".join(f"  model_layer_{index}(m);\n" for index in range(len(layers)))
-    kernels = ["scalpel_float_isa(isa)"] if isa else []
     inputs, outputs = ([name for name in names if name.startswith(kind)] for kind in ("in", "out"))
     arrays = [
         f"({const}{kind} *){which}[{i}] + sample * MODEL_{name.upper()}_SIZE"
@@ -77,15 +75,11 @@ def model_c(model: Model, layers: list[Layer], plan: MemoryPlan, head: str, isa:
     parts.append(
         MODEL_C_TAIL.format(
             calls="".join([calls, *end]),
-            table="".join(f"model_layer_{index}, " for index in range(len(layers))) or "0",
+            table=",\n".join(f"    model_layer_{index}" for index in range(len(layers))) or "    0",
             parameters=", ".join(_parameters(model)),
-            first=", ".join([*(["scalpel_float_isa(0)"] if isa else []), *names, "arena"]),
-            sample=", ".join([*kernels, *arrays, "arena"]),
-            isa="kernels ? kernels->isa : 0" if isa else 'index ? 0 : "portable"',
-            lookup="  const scalpel_float_kernels *kernels = scalpel_float_isa(index);\n"
-            if isa
-            else "",
-            unused="" if isa else "  (void)isa;\n",
+            kind=kind,
+            arguments=", ".join([*names, "arena"]),
+            sample=",\n      ".join([*arrays, "arena"]),
         )
     )
     return "".join(parts)
@@ -193,7 +187,8 @@ MODEL_C_HEAD = """\
 {head}
 /* What one call works with. */
 typedef struct model_memory {{
-{isa}{fields}  unsigned char *arena;
+  const scalpel_{kind}_kernels *kernels;
+{fields}  unsigned char *arena;
 }} model_memory;
 """
 
@@ -202,18 +197,28 @@ static void model_layers_run(const model_memory *m) {{
 {calls}}}
 
 void model_invoke({parameters}) {{
-  const model_memory m = {{{first}}};
+  const model_memory m = {{scalpel_{kind}_isa(0), {arguments}}};
   model_layers_run(&m);
 }}
 
 const char *model_isa(int index) {{
-{lookup}  return {isa};
+  const scalpel_{kind}_kernels *kernels = scalpel_{kind}_isa(index);
+  return kernels ? kernels->isa : 0;
+}}
+
+static model_memory model_sample(int isa, int64_t sample, const void *const *inputs,
+                                 void *const *outputs, unsigned char *arena) {{
+  const model_memory m = {{
+      scalpel_{kind}_isa(isa),
+      {sample},
+  }};
+  return m;
 }}
 
 void model_run(int isa, int64_t samples, const void *const *inputs, void *const *outputs,
                void *arena) {{
-{unused}  for (int64_t sample = 0; sample < samples; ++sample) {{
-    const model_memory m = {{{sample}}};
+  for (int64_t sample = 0; sample < samples; ++sample) {{
+    const model_memory m = model_sample(isa, sample, inputs, outputs, arena);
     model_layers_run(&m);
   }}
 }}
@@ -226,9 +231,10 @@ static double model_clock(void) {{
 
 void model_profile(int isa, int64_t rounds, int64_t calls, const void *const *inputs,
                    void *const *outputs, void *arena, double *seconds) {{
-  static void (*const layers[])(const model_memory *) = {{{table}}};
-  const int64_t sample = 0;
-{unused}  const model_memory m = {{{sample}}};
+  static void (*const layers[])(const model_memory *) = {{
+{table},
+  }};
+  const model_memory m = model_sample(isa, 0, inputs, outputs, arena);
   double clock = 1;
   for (int i = 0; i < 100; ++i) {{
     const double before = model_clock(), once = model_clock() - before;
