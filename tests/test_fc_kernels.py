@@ -118,6 +118,28 @@ def test_the_board_is_exact(project, tmp_path, target, compiler):
     check(board.run(elf, inputs()).outputs, outputs)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 2000, 50))
+def test_random_single_weights(first, tmp_path):
+    """Under the sanitizers here, and on the virtual board."""
+    entries = []
+    for seed in range(first, first + 50):
+        rng = np.random.default_rng(seed)
+        cols = int(rng.choice([rng.integers(1, 300), rng.integers(1, 3000)]))
+        density, shift = rng.choice([0, 0.02, 0.1, 0.5, 1]), int(rng.integers(-3, 24))
+        entries.append(layer(int(rng.integers(1, 30)), cols, density, 1, seed, right_shift=shift))
+    rounding = ("single", "double")[first // 50 % 2]
+    network, x = model(entries), [entry["x"] for entry in entries]
+    layers = lower(network, TARGET, rounding=rounding, formats=lambda w: [fc.pack_csr(w)])
+    outputs = [expected(entry, rounding) for entry in entries]
+    folder = tmp_path / "project"
+    write(folder, c_source.emit(network, b"", layers, TARGET, x, outputs, rounding))
+    runs = host.run_sanitized(host.build_sanitized(folder, tmp_path), x)
+    for got in (runs, board.run(board.build(folder, tmp_path, "cortex-m4"), x).outputs):
+        for index, (a, b) in enumerate(zip(got, outputs, strict=True)):
+            np.testing.assert_array_equal(a, b, err_msg=f"seed {first + index}")
+
+
 def test_the_roundings_differ():
     """Or the two parametrisations above would prove the same thing twice."""
     entry = layer(64, 128, 0.5, 4, 9, right_shift=8)
