@@ -180,5 +180,6 @@ def test_fine_tuning_makes_the_int8_model_better():
     ],
 )
 def test_errors_say_what_to_do(call, wrong):
+    image = keras.Input((6, 6, 3))
     with pytest.raises(ValueError, match=wrong):
-        call(residual())
+        call(keras.Model(image, layers.Conv2D(2, 3, name="conv")(image)))
