@@ -35,6 +35,18 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	! grep -rlE '<(script|img|iframe|link rel="?stylesheet)[^>]*(src|href)="?(https?:)?//' out/site --include='*.html'
 
+# The tables and figures of the Scalpel paper, from the committed checkpoints, beside what is
+# published; out/paper. Minutes, on a machine that does nothing else. TRAIN=1 trains all of them
+# first, which takes many hours. Needs all of MNIST and CIFAR-10.
+CHECKPOINTS := $(if $(TRAIN),out/paper/checkpoints,benchmarks/checkpoints)
+paper: $(VENV)/.test $(VENV)/.benchmark
+ifdef TRAIN
+	$(BIN)/python benchmarks/lenet_300_100.py --train --folder $(CHECKPOINTS)
+	$(BIN)/python benchmarks/paper/node_pruning.py --train --folder $(CHECKPOINTS)
+	$(BIN)/python benchmarks/paper/weight_pruning.py --folder $(CHECKPOINTS)
+endif
+	$(BIN)/python benchmarks/paper/paper.py --split test --folder $(CHECKPOINTS) --out out/paper
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,9 +67,11 @@ benchmark: $(VENV)/.test $(VENV)/.benchmark
 	$(BIN)/python benchmarks/cortex_m.py --network all --json out/cortex_m.json
 	$(BIN)/python benchmarks/cpu_kernels.py --json out/cpu_kernels.json --plots docs
 
-# The layers of real networks on this CPU, beside those of other runtimes; takes long.
+# The layers of real networks on this CPU, beside those of other runtimes, and then whole networks;
+# takes long.
 benchmark_cpu: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/cpu_layers.py --json out/cpu_layers.json
+	$(BIN)/python benchmarks/cpu_networks.py --json out/cpu_networks.json
 
 # Malformed calls of the C++ ops under the sanitizers.
 fuzz: $(VENV)/.test

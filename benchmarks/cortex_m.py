@@ -73,12 +73,14 @@ def random_model(build, densities: dict[str, float], width: int, seed: int = 0) 
     return convert.convert(model, rng.random((50, *model.input_shape[1:]), np.float32))
 
 
-def measure(data: bytes, formats, conv_formats) -> tuple[board.BoardRun, list, int, list]:
+def measure(
+    data: bytes, formats, conv_formats, samples: int = SAMPLES
+) -> tuple[board.BoardRun, list, int, list]:
     """A run on the virtual board, proved against TensorFlow Lite; the layers; bytes of RAM; the
     (filters, weights) of every layer that has some."""
     network, target = tflite.read(data), find_target(TARGET)
     layers = lower(network, target, formats=formats, conv_formats=conv_formats)
-    shape = (SAMPLES, *network.tensors[network.inputs[0]].shape[1:])
+    shape = (samples, *network.tensors[network.inputs[0]].shape[1:])
     x = np.random.default_rng(1).integers(-128, 128, shape).astype(np.int8)
     reference = convert.run_reference(data, x)
     with tempfile.TemporaryDirectory() as scratch:

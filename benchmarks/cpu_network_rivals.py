@@ -17,7 +17,6 @@ from pathlib import Path
 import cpu_network_mkl
 import keras
 import numpy as np
-import onnx_network
 from cpu_libraries import mkl, tensorflow
 from cpu_rivals import quickest
 from paired import Alternative, aligned, in_c, in_python, keeping
@@ -97,6 +96,7 @@ def _litert(model, folder):
 
 
 def onnx_arrays(model, x, folder: Path) -> Alternative:
+    import onnx_network
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -118,6 +118,8 @@ class OnnxCall(ctypes.Structure):
 
 def onnx_bound(model, x, folder: Path) -> Alternative:
     """Its C API, in a loop in C, on memory that is bound once."""
+    import onnx_network
+
     data, session, memory = onnx_network.from_keras(model), ctypes.c_void_p(), ctypes.c_void_p()
     options = ctypes.c_void_p()
     _ort("CreateSessionOptions", ctypes.byref(options))

@@ -1,0 +1,140 @@
+"""The stored runs behind the paper's tables, and their errors on one split of the data."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import node_pruning
+import numpy as np
+import small_networks
+
+from scalpel_tf.deploy import convert, tflite
+from scalpel_tf.deploy.export import quantise
+
+sys.path.append(str(Path(__file__).parents[1]))  # of what is in benchmarks/ itself
+
+FOLDER = node_pruning.FOLDER
+SCRIPT = {
+    "": "benchmarks/lenet_300_100.py --train",
+    "node_pruning": "benchmarks/paper/node_pruning.py --train",
+    "weight_pruning": "benchmarks/paper/weight_pruning.py",
+}
+CALIBRATION = 500  # training images that set the ranges of int8 activations
+CLOSE = 8  # steps of an int8 output
+CHECKED = 100  # images on which the reference kernels are run whatever the answers
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the zoo with stored runs; paths are "folder/name", of which the seeds follow.
+
+    groups: in groups for a microcontroller.
+    """
+
+    name: str
+    zoo: str
+    dense: str
+    groups: str
+    nodes: str
+    seeds: tuple[int, ...]
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network(
+            "LeNet-300-100",
+            "lenet_300_100",
+            "lenet_300_100_dense",
+            "lenet_300_100_w4",
+            "node_pruning/lenet_300_100_masks",
+            (0, 1, 2),
+        ),
+        Network(
+            "LeNet-5",
+            "lenet_5",
+            "node_pruning/lenet_5_dense",
+            "weight_pruning/lenet_5_w4",
+            "node_pruning/lenet_5_masks",
+            (0, 1, 2),
+        ),
+        Network(
+            "ConvNet",
+            "convnet",
+            "node_pruning/convnet_dense",
+            "weight_pruning/convnet_w8",
+            "node_pruning/convnet_masks",
+            (0,),
+        ),
+    )
+}
+
+
+def path(folder: Path, stem: str, seed: int) -> Path:
+    return folder / f"{stem}_s{seed}.npz"
+
+
+def seeds(folder: Path, network: Network, *stems: str) -> tuple[list[int], list[str]]:
+    """(the seeds whose runs are all there, what is missing and what makes it)."""
+    absent = {
+        seed: [stem for stem in stems if not path(folder, stem, seed).exists()]
+        for seed in network.seeds
+    }
+    sentences = [
+        f"{path(folder, stem, seed).name}: python {SCRIPT[stem.rpartition('/')[0]]}"
+        for seed, names in absent.items()
+        for stem in names
+    ]
+    return [seed for seed, names in absent.items() if not names], sentences
+
+
+def load(folder: Path, network: Network, stem: str, seed: int):
+    return small_networks.load(path(folder, stem, seed), network.zoo)[0]
+
+
+def images(data, split: str):
+    """(images, labels) of "test" or "validation"."""
+    return {"test": (data.x_test, data.y_test), "validation": (data.x_valid, data.y_valid)}[split]
+
+
+def to_int8(model, data) -> bytes:
+    """The int8 network, whose ranges are those of some training images."""
+    return convert.convert(model, data.x_train[:: len(data.x_train) // CALIBRATION])
+
+
+def int8_error(int8: bytes, x: np.ndarray, labels: np.ndarray) -> float:
+    """The percentage of the images that the int8 network puts into a wrong class.
+
+    TensorFlow Lite's reference kernels, which the C on a Cortex-M equals bit for bit, decide
+    wherever its optimised ones find two answers within CLOSE steps of each other. RuntimeError
+    where the two kinds are so far apart, on some of the images, that this could be wrong.
+    """
+    network = tflite.read(int8)
+    tensor = network.tensors[network.inputs[0]]
+    entry = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0], "dtype": "int8"}
+    x = quantise(x, entry)
+    outputs = optimised(int8, x).astype(int)
+    best = np.sort(outputs, -1)
+    decide = best[:, -1] - best[:, -2] <= CLOSE
+    decide[:CHECKED] = True
+    reference = convert.run_reference(int8, x[decide])[0].reshape(-1, outputs.shape[1]).astype(int)
+    if np.abs(reference - outputs[decide]).max() > CLOSE // 2:
+        raise RuntimeError(f"LiteRT's kernels differ by more than {CLOSE // 2} steps.")
+    outputs[decide] = reference
+    return 100 * float(np.mean(np.argmax(outputs, -1) != labels))
+
+
+def optimised(int8: bytes, x: np.ndarray) -> np.ndarray:
+    """What LiteRT's optimised kernels, without XNNPACK, make of each image."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=int8, experimental_op_resolver_type=kind)
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    outputs = []
+    for image in x:
+        interpreter.set_tensor(given["index"], image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(made["index"])[0])
+    return np.stack(outputs)

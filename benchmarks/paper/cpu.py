@@ -1,0 +1,80 @@
+"""Table 3's rows of the CPU, and the figures', from what cpu_networks.py measured."""
+
+from pathlib import Path
+
+import checkpoints
+import small_networks
+
+
+def best(rows: list[dict], errors: dict[str, tuple[list, list]]) -> dict | None:
+    """Of the ways to prune a network, the fastest that is no worse than the dense one; where none
+    is, the fastest.  errors: way -> (of the pruned networks, of the dense ones)."""
+    own = [row for row in rows if row["kernel"] == "sparse" and row["through"] == "C"]
+    fine = [row for row in own if no_worse(*errors.get(row["method"], ([], [])))]
+    return min(fine or own, key=lambda row: row["ours"], default=None)
+
+
+def no_worse(ours: list[float], dense: list[float]) -> bool:
+    """Whether the mean error is at most the dense networks'; yes where there are no errors."""
+    return not ours or sum(ours) / len(ours) <= sum(dense) / len(dense) + 1e-9
+
+
+def errors_of(network, rows, data, folder: Path, split: str) -> dict[str, tuple[list, list]]:
+    """The float32 errors of each way that was timed, of all its seeds."""
+    x, labels = checkpoints.images(data, split)
+
+    def error(stem, seed):
+        return small_networks.error(checkpoints.load(folder, network, stem, seed), x, labels)
+
+    found = {}
+    for row in rows:
+        if row["kernel"] == "sparse" and row["method"] not in found:
+            stem = row["weights"].rpartition("_s")[0]
+            there, _ = checkpoints.seeds(folder, network, network.dense, stem)
+            pairs = [(error(stem, seed), error(network.dense, seed)) for seed in there]
+            found[row["method"]] = tuple(map(list, zip(*pairs, strict=True)))
+    return found
+
+
+def rows(name: str, measured: list[dict], data, folder: Path, split: str):
+    """The row of Table 3, the other ways that were timed, and the rows of the figures.
+
+    data: None where the weights are random.
+    """
+    own = [row for row in measured if row["case"] == name]
+    network = checkpoints.NETWORKS.get(name)
+    errors = errors_of(network, own, data, folder, split) if network else {}
+    chosen = best(own, errors)
+    absent = own[0].get("missing", []) if own else []
+    script = checkpoints.SCRIPT
+    absent = [f"{file}: python {script['weight_pruning']}" for file in absent]
+    if chosen is None:
+        return {"case": name, "target": "x86-64", "missing": absent}, [], []
+    python = [r for r in own if r["through"] == "Python" and r["method"] == chosen["method"]]
+    row = chosen | {"absent": absent, "from_python": python[0]["ratio"] if python else None}
+    if chosen["method"] in errors:
+        ours, dense = errors[chosen["method"]]
+        row |= {"errors": ours, "errors_dense": dense, "split": split}
+    others = [
+        other | dict(zip(("errors", "errors_dense"), errors.get(other["method"], ()), strict=False))
+        for other in own
+        if other["kernel"] == "sparse" and other is not chosen
+    ]
+    return row, others, figures(own, chosen)
+
+
+def figures(own: list[dict], chosen: dict) -> list[dict]:
+    """ "original", "traditional" and "optimized"; the original is the fastest dense runtime, which
+    is also what "optimized" falls back to where no choice of layers beats it."""
+    rival = chosen["rivals"][chosen["rival"]]
+    dense = {"ours": rival, "ratio": 1.0, "size_ratio": 1.0, "density": 1.0, "spread": 0.0}
+    shared = {key: chosen[key] for key in ("case", "target", "dtype", "threads", "batch", "unit")}
+    shared |= {key: chosen[key] for key in ("rivals", "rival", "source")}
+    original = shared | dense | {"kernel": "original", "method": chosen["rival"]}
+    found = [original]
+    for row in own:
+        if row["kernel"] in ("traditional", "optimized"):
+            if row["kernel"] == "optimized" and row["ratio"] < 1:
+                row = original | {"kernel": "optimized", "by_layer": row["ratio"]}
+            found.append(row)
+    return found

@@ -1,0 +1,214 @@
+"""Scalpel's tables 3 and 4 and its figures 18 and 19, from the committed checkpoints.
+
+    make paper                                        # the same as
+    python benchmarks/paper/paper.py --split test --out out/paper
+
+Needs all of MNIST and CIFAR-10 (SCALPEL_TF_DATA, --data_dir or a download) and takes some minutes.
+Only --split test reads the test images. Nothing is kept from run to run; the CPU's part runs in a
+process of its own, last, and wants a quiet machine.
+
+A network is as good as its dense one where the mean error of its seeds is no larger, int8 beside
+int8 on the microcontroller. Speed and size are those of the slowest and of the largest seed, on the
+CPU of the first.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import cpu
+import figures
+import gpu
+import microcontroller
+import node_pruning
+import numpy as np
+import tensorflow as tf
+from published import ASKED, MEANS, TABLE_3, TARGETS, geometric_mean
+from small_networks import machine
+
+from scalpel_tf.report import save_json, table
+
+BENCHMARK = Path(__file__).parents[1] / "cpu_networks.py"
+
+
+def judge(row: dict) -> dict:
+    """The row with the paper's figures beside it, what is asked, and what of that is met."""
+    paper = TABLE_3[row["target"]][row["case"]]
+    row = row | {"paper": {"speedup": paper.speedup, "size_ratio": paper.size}}
+    asked = ASKED.get(row["target"], {}).get(row["case"])
+    if "ratio" not in row:
+        return row | ({"asked": asked._asdict(), "met": False} if asked else {})
+    verdict = {}
+    if "errors" in row:
+        verdict["error"] = cpu.no_worse(row["errors"], row["errors_dense"])
+    if asked:
+        verdict["speedup"] = row["ratio"] >= asked.speedup
+        if asked.size is not None:
+            verdict["size"] = row["size_ratio"] <= asked.size
+        row |= {"asked": asked._asdict(), "met": all(verdict.values())}
+    return row | {"verdict": verdict}
+
+
+def line_of(row: dict) -> list[str]:
+    """A line of Table 3 for people."""
+    paper = row["paper"]
+    line = [TARGETS[row["target"]], row["case"]]
+    theirs = f"{paper['speedup']:.2f}x {paper['size_ratio']:.2%}"
+    asked = row.get("asked")
+    bar = ""
+    if asked:
+        bar = f"{asked['speedup']:g}x" + (f" {asked['size']:.1%}" if asked["size"] else "")
+    if "ratio" not in row:
+        return [*line, "", "", "", "", theirs, bar, "missing" if row["missing"] else ""]
+    speed = f"{row['ratio']:.2f}x"
+    if row["unit"] == "MACs":
+        speed = f"not measured ({1 / row['ratio']:.1%} of the MACs)"
+    errors = [mean(row.get(key)) for key in ("errors_dense", "errors")]
+    verdict = row["verdict"]
+    missed = [name for name, fine in verdict.items() if not fine]
+    words = f"MISSED: {', '.join(missed)}" if missed else "met" if verdict else ""
+    return [*line, *errors, speed, f"{row['size_ratio']:.2%}", theirs, bar, words]
+
+
+def mean(errors: list[float] | None) -> str:
+    """The mean of the seeds with its standard deviation, or nothing."""
+    if not errors:
+        return ""
+    deviation = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
+    return f"{np.mean(errors):.2f}{deviation}"
+
+
+def summary(rows: list[dict]) -> str:
+    """Table 3 with its means, and what is missing."""
+    head = ["target", "network", "error dense", "error", "speedup", "size", "paper", "asked", ""]
+    lines, notes = [head], []
+    for target, name in TARGETS.items():
+        own = [row for row in rows if row["target"] == target]
+        lines += [line_of(row) for row in own]
+        notes += [f"{name}, {row['case']}: {note}" for row in own for note in comments(row)]
+        known = [row for row in own if "ratio" in row]
+        if known:
+            speed = geometric_mean(row["ratio"] for row in known)
+            size = geometric_mean(row["size_ratio"] for row in known)
+            means = [f"{speed:.2f}x" if target != "gpu" else "", f"{size:.2%}"]
+            theirs = f"{MEANS[target].speedup:.2f}x {MEANS[target].size:.2%}"
+            title = f"geometric mean of {len(known)}"
+            lines.append([name, title, "", "", *means, theirs, "", ""])
+    return "\n".join([table(lines), *dict.fromkeys(notes)])
+
+
+def comments(row: dict) -> list[str]:
+    """What has to be said of a row."""
+    found = [f"missing: train it with {each}" for each in row.get("missing", [])]
+    found += [f"not there: {each}" for each in row.get("absent", [])]
+    if isinstance(row.get("weights"), str) and "weights" in row["weights"]:
+        found.append(row["weights"])
+    if row.get("weights") == gpu.UNTRAINED:
+        found.append(gpu.UNTRAINED)
+    if "quartiles" in row:
+        first, third = row["quartiles"]
+        found.append(
+            f"{row['method']}, {row['ours']:.2f} us, against {row['rival']}, "
+            f"{row['rivals'][row['rival']]:.2f} us (ratio's quartiles {first:.2f} and {third:.2f}; "
+            f"from Python {row['from_python']:.2f}x)"
+        )
+    return found
+
+
+def nodes_table(rows: list[dict]) -> str:
+    """Table 4: nodes removed of each hidden layer, of ours in every seed."""
+    lines = [["network", "paper", "ours", "weights left", "error dense", "error"]]
+    for row in rows:
+        if "removed" not in row:
+            lines.append([row["case"], "", "; ".join(row["missing"]), "", "", ""])
+            continue
+        ours = "  ".join(percent(seed) for seed in row["removed"])
+        errors = [mean(row[key]) for key in ("errors_dense", "errors")]
+        lines.append(
+            [row["case"], percent(row["paper"]), ours, f"{row['size_ratio']:.2%}", *errors]
+        )
+    return table(lines)
+
+
+def percent(fractions) -> str:
+    return "-".join(f"{fraction:.0%}".rstrip("%") for fraction in fractions) + " %"
+
+
+def measure_cpu(options) -> dict:
+    """What cpu_networks.py measures now, or what --cpu_rows has from another time."""
+    if options.cpu_rows:
+        return json.loads(options.cpu_rows.read_text())
+    out = options.out / "cpu_networks.json"
+    command = [sys.executable, BENCHMARK, "--folder", options.folder, "--json", out]
+    subprocess.run([str(word) for word in command], check=True)
+    return json.loads(out.read_text())
+
+
+def bars(table_3: list[dict], baselines: list[dict]) -> tuple[list[dict], list[dict]]:
+    """The rows of figure 18, which has no GPU, and of figure 19."""
+    known = [row | {"kernel": "Scalpel"} for row in table_3 if "ratio" in row]
+    gpu_known = [row for row in known if row["target"] == "gpu"]
+    originals = [row | {"kernel": "original", "size_ratio": 1.0} for row in gpu_known]
+    timed = [row for row in known if row["target"] != "gpu"]
+    plain = [one_target(row) for row in (*baselines, *timed)]
+    return plain, [*plain, *originals, *gpu_known]
+
+
+def one_target(row: dict) -> dict:
+    """The row under the name that the tables have for its target."""
+    name = "x86-64" if row["target"].startswith("x86-64") else row["target"]
+    return row | {"target": name}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--networks", nargs="+", choices=TABLE_3["x86-64"])
+    parser.add_argument("--folder", type=Path, default=checkpoints.FOLDER, help="the weights")
+    parser.add_argument("--data_dir", help="a folder with mnist.npz and cifar10.npz")
+    parser.add_argument("--cpu_rows", type=Path, help="what cpu_networks.py --json wrote, instead")
+    parser.add_argument("--out", type=Path, default=Path("out/paper"))
+    options = parser.parse_args()
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    names = options.networks or list(TABLE_3["x86-64"])
+    found = {target: [] for target in TARGETS}
+    table_4, others, baselines, data = [], [], [], {}
+    for name in names:
+        network = checkpoints.NETWORKS.get(name)
+        if network:
+            data[name] = node_pruning.read(network.zoo, options.data_dir)
+            row, more = microcontroller.rows(network, data[name], options.folder, options.split)
+            found["cortex-m4"].append(row)
+            baselines += more
+        row, nodes = gpu.rows(name, data.get(name), options.folder, options.split)
+        found["gpu"].append(row)
+        table_4.append(nodes)
+        print(f"{name}: microcontroller and nodes are done", file=sys.stderr, flush=True)
+    measured = measure_cpu(options)
+    for name in names:
+        arguments = (measured["rows"], data.get(name), options.folder, options.split)
+        row, ways, more = cpu.rows(name, *arguments)
+        found["x86-64"].append(one_target(row))
+        others += ways
+        baselines += more
+    table_3 = [judge(row) for rows in found.values() for row in rows]
+    print(summary(table_3))
+    print(f"errors in %, of the {options.split} images; geometric means\n")
+    print(nodes_table(table_4))
+    speed, size = bars(table_3, baselines)
+    about = {**machine(), "processor": measured["machine"], "calls": measured["calls"]}
+    about["versions"] = about["versions"] | measured["versions"]
+    results = {"table3": [*table_3, *others], "table4": table_4}
+    for name, rows in (results | {"figure18": speed, "figure19": size}).items():
+        save_json(options.out / f"{name}.json", {**about, "split": options.split, "rows": rows})
+    for name, rows in (("figure18", speed), ("figure19", size)):
+        figures.draw(rows, name, options.out / f"{name}.png")
+    missed = [row for row in table_3 if row.get("met") is False]
+    print(f"\n{len(missed)} of the rows that were asked for are missed; {options.out} has them all")
+
+
+if __name__ == "__main__":
+    main()

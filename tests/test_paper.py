@@ -1,0 +1,201 @@
+"""The tables of benchmarks/paper: their arithmetic, and that what is measured is what is meant."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path[:0] = [str(BENCHMARKS / "paper"), str(BENCHMARKS)]
+
+import checkpoints  # noqa: E402
+import cpu  # noqa: E402
+import cpu_network_baselines  # noqa: E402
+import cpu_network_mkl  # noqa: E402
+import figures  # noqa: E402
+import microcontroller  # noqa: E402
+import paper  # noqa: E402
+import published  # noqa: E402
+
+from scalpel_tf.deploy import convert  # noqa: E402
+
+
+@pytest.mark.parametrize("target", published.TABLE_3)
+def test_means_are_geometric(target):
+    rows = published.TABLE_3[target].values()
+    speed = published.geometric_mean(row.speedup for row in rows)
+    size = published.geometric_mean(row.size for row in rows)
+    assert round(speed, 2) == published.MEANS[target].speedup
+    assert round(size, 4) == published.MEANS[target].size
+
+
+def row(**facts):
+    fixed = {"case": "LeNet-5", "target": "cortex-m4", "unit": "cycles", "method": "groups"}
+    errors = {"errors": [0.70, 0.80], "errors_dense": [0.76, 0.74]}
+    return fixed | errors | {"ratio": 8.0, "size_ratio": 0.055} | facts
+
+
+@pytest.mark.parametrize(
+    "facts, missed, met",
+    [
+        ({}, [], True),
+        ({"ratio": 7.49}, ["speedup"], False),
+        ({"size_ratio": 0.061, "errors": [0.75, 0.76]}, ["error", "size"], False),
+        ({"target": "gpu", "unit": "MACs"}, [], None),  # nothing is asked of a GPU's row
+        ({"case": "NIN", "target": "x86-64", "size_ratio": 2.0}, [], True),
+    ],
+)
+def test_a_row_is_judged_by_what_was_asked(facts, missed, met):
+    judged = paper.judge(row(**facts))
+    assert [name for name, fine in judged["verdict"].items() if not fine] == missed
+    assert judged.get("met") is met
+
+
+def test_the_table_says_what_is_missing_and_what_is_missed():
+    absent = {"case": "ConvNet", "target": "cortex-m4", "missing": ["c.npz: python train.py"]}
+    text = paper.summary([paper.judge(row(ratio=2.0)), paper.judge(absent)])
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[1][:8] == ["microcontroller", "LeNet-5", *"0.75 ± 0.01 0.75 ± 0.07".split()]
+    assert lines[1][8:10] == ["2.00x", "5.50%"] and lines[1][-2:] == ["MISSED:", "speedup"]
+    assert lines[2][-1] == "missing"
+    assert lines[3][1:5] == ["geometric", "mean", "of", "1"]
+    assert text.splitlines()[4].endswith("missing: train it with c.npz: python train.py")
+
+
+def test_nodes_removed_stand_beside_the_papers():
+    removed = {"removed": [[0.5, 0.7], [0.25, 1.0]], "paper": (0.31, 0.32), "size_ratio": 0.5}
+    text = paper.nodes_table([row(case="LeNet-300-100", **removed)])
+    assert "31-32 %  50-70 %  25-100 %" in text and "50.00%" in text
+
+
+def way(method, ours, **facts):
+    fixed = {"case": "n", "kernel": "sparse", "through": "C", "rival": "a", "target": "x86-64-avx2"}
+    fixed |= {"dtype": "float32", "threads": 1, "batch": 1, "unit": "us", "source": "measured"}
+    return fixed | {"method": method, "ours": ours, "rivals": {"a": 8.0}, "ratio": 8 / ours} | facts
+
+
+@pytest.mark.parametrize(
+    "errors, method",
+    [
+        ({}, "fast"),  # random weights
+        ({"fast": ([2.0], [1.0]), "slow": ([1.0], [1.0])}, "slow"),
+        ({"fast": ([2.0], [1.0]), "slow": ([3.0], [1.0])}, "fast"),
+    ],
+)
+def test_the_fastest_way_that_is_no_worse(errors, method):
+    rows = [way("slow", 2.0), way("fast", 1.0), way("fast", 0.5, through="Python")]
+    assert cpu.best(rows, errors)["method"] == method
+    assert cpu.best([], errors) is None
+
+
+def test_optimized_is_never_slower_than_the_original():
+    chosen = way("nodes", 1.0)
+    slow = [way("traditional", 80.0, kernel="traditional"), way("x", 16.0, kernel="optimized")]
+    original, traditional, optimized = cpu.figures([chosen, *slow], chosen)
+    assert (original["ours"], original["ratio"], traditional["ratio"]) == (8.0, 1.0, 0.1)
+    assert (optimized["ratio"], optimized["by_layer"]) == (1.0, 0.5)
+
+
+def test_the_faster_of_each_layer_has_its_pooling_with_it():
+    def layer(name, cycles, density=1.0):
+        sizes = {"bytes": cycles + 1, "constants": cycles + 2}
+        return {"name": name, "cycles": cycles, "density": density} | sizes
+
+    csr = {"cycles": 57, "layers": [layer("a", 20), layer("p", 7, None), layer("b", 30)]}
+    dense = {"cycles": 73, "layers": [layer("a", 25), layer("b", 40)]}
+    best = microcontroller.faster(csr, dense)
+    assert [(part["name"], part["cycles"]) for part in best["layers"]] == [("a", 25), ("b", 30)]
+    assert (best["cycles"], best["bytes"]) == (63, 26 + 31)  # 8 of the dense one's are no layer's
+
+
+def network():
+    """Every layer of the zoo's networks once."""
+    image = keras.Input((7, 6, 4), name="image")
+    x = layers.Conv2D(8, 3, strides=(2, 1), padding="same", use_bias=False, name="conv1")(image)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.Conv2D(10, 3, padding="same", groups=2, activation="relu", name="conv2")(x)
+    x = layers.AveragePooling2D(2, strides=1, padding="same")(layers.Dropout(0.5)(x))
+    x = layers.Dense(5, activation="relu", name="fc1")(layers.Flatten()(x))
+    model = keras.Model(image, layers.Dense(3, name="fc2")(x))
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.name in ("bias", "beta", "moving_mean"):
+            variable.assign(rng.normal(0, 0.2, variable.shape))
+        if variable.name == "moving_variance":
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+    return model, rng.random((1, 7, 6, 4), np.float32)
+
+
+def test_onnx_computes_the_network():
+    onnx_network = pytest.importorskip("onnx_network")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, x = network()
+    session = onnxruntime.InferenceSession(onnx_network.from_keras(model))
+    found = session.run(None, {"x": x.transpose(0, 3, 1, 2)})[0]
+    np.testing.assert_allclose(found, model(x), rtol=1e-5, atol=1e-6)
+    image = keras.Input((4, 4, 2))
+    with pytest.raises(ValueError, match="UpSampling2D, which has no rule"):
+        onnx_network.from_keras(keras.Model(image, layers.UpSampling2D()(image)))
+
+
+@pytest.mark.parametrize("variants, sparse", [(0, ()), (3, ()), (0, ("conv1", "conv2", "fc1"))])
+def test_mkl_computes_the_network(variants, sparse):
+    model, x = network()
+    try:
+        chain = cpu_network_mkl.plain(model)
+        found = cpu_network_mkl.alternative("MKL", chain, x, variants, sparse)
+        seconds = cpu_network_mkl.seconds(chain, x, variants, sparse, calls=3)
+    except OSError as error:
+        pytest.skip(str(error))
+    np.testing.assert_allclose(found.result(), model(x)[0], rtol=1e-5, atol=1e-6)
+    assert len(seconds) == 6 and min(seconds.values()) > 0
+
+
+def test_csr_holds_the_largest_weights():
+    (layer,) = (part for part in cpu_network_mkl.plain(network()[0]) if part.name == "conv2")
+    cut = cpu_network_baselines.cut(layer, {"": 0.25})
+    kept = np.abs(cut.kernel[cut.kernel != 0])
+    assert kept.size == layer.kernel.size // 4
+    assert kept.min() > np.abs(layer.kernel[cut.kernel == 0]).max()
+    assert cpu_network_baselines.csr_bytes(cut) == 8 * kept.size + 4 * (10 + 2)
+    facts = cpu_network_baselines.facts([cut], {"conv2"})
+    assert facts["size_ratio"] == facts["bytes"] / (4 * layer.kernel.size)
+
+
+def test_reference_kernels_decide_close_answers(monkeypatch):
+    image = keras.Input((4,))
+    model = keras.Model(image, layers.Dense(3)(image))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    labels = np.argmax(model.predict(x, verbose=0), -1)
+    labels[:90] = 3  # no answer at all
+    int8 = convert.convert(model, x)
+    exact = checkpoints.int8_error(int8, x, labels)
+    assert 30 <= exact < 35
+    optimised = checkpoints.optimised
+
+    def wrong_by(steps):
+        def answers(*arguments):
+            found = optimised(*arguments).astype(int)
+            return found + rng.integers(-steps, steps + 1, found.shape)
+
+        monkeypatch.setattr(checkpoints, "optimised", answers)
+        return checkpoints.int8_error(int8, x, labels)
+
+    assert wrong_by(3) == exact
+    with pytest.raises(RuntimeError, match="differ by more than 4 steps"):
+        wrong_by(30)
+
+
+def test_figures_are_drawn_of_what_is_there(tmp_path):
+    pytest.importorskip("matplotlib")
+    shared = {"case": "LeNet-5", "size_ratio": 0.5, "ratio": 2.0}
+    rows = [shared | {"target": "cortex-m4", "kernel": "original"}]
+    rows += [shared | {"target": "gpu", "kernel": "Scalpel"}]
+    for name in figures.FIGURES:
+        figures.draw(rows, name, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
