@@ -173,6 +173,8 @@ LENET_300_100 = [
     (test_fc_kernels.sparse8, layer(300, 784, 0.06, 8, 1)),
     (test_fc_kernels.sparse4, layer(100, 300, 0.1, 4, 2)),
     (fc.pack_sparse_delta, layer(100, 1200, 0.1, 4, 2)),
+    (fc.pack_csr, layer(300, 784, 0.1, 1, 1)),
+    (fc.pack_csr, layer(100, 250, 0.2, 1, 2)),
     (fc.pack_dense, layer(10, 100, 1.0, 1, 3)),
 ]
 

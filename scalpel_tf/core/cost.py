@@ -49,13 +49,13 @@ DSP = {
     "csr_fc": KernelCost(4, 4, 40, 0, 27, 16.4, copies=False),
     "csr_fc_wide": KernelCost(4, 8, 40, 0, 27, 16.4, copies=False),
 }
-HELIUM = {  # loops of 10 cycles for 64 inputs, 8, 20 for four groups, 9 for two
+HELIUM = {  # loops of 10 cycles for 64 inputs, 8, 20 for four groups, 9 for two, 11 for CSR
     "fc": KernelCost(4, 0, 120, 0, 42, 0.625),
     "gcsr_fc4": KernelCost(4, 1, 60, 0, 36, 2.0),
     "gcsr_fc4_delta": KernelCost(4, 1, 60, 0, 45, 5.0),
     "gcsr_fc8": KernelCost(8, 1, 60, 0, 36, 4.5),
-    "csr_fc": KernelCost(4, 4, 60, 0, 45, 24, copies=False),  # plain C
-    "csr_fc_wide": KernelCost(4, 8, 60, 0, 45, 24, copies=False),
+    "csr_fc": KernelCost(4, 4, 60, 0, 50, 2.75, copies=False),
+    "csr_fc_wide": KernelCost(4, 8, 60, 0, 50, 5.5, copies=False),
 }
 PLAIN = {  # instructions of a Cortex-M3 stand in for cycles
     "fc": KernelCost(4, 0, 60, 0, 45, 19),

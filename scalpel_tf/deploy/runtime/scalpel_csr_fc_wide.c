@@ -1,15 +1,20 @@
 /* CSR fully connected, rows of at most 65536 inputs. */
 #include "scalpel_fc_dsp.h"
+#include "scalpel_fc_mve.h"
 #include "scalpel_fc_plain.h"
 
 #if !SCALPEL_DSP
 static int32_t row_sum(int32_t acc, uint32_t groups, const uint16_t *column, const int8_t *value,
                        const int8_t *x) {
+#if SCALPEL_MVE
+  return scalpel_single_wide_mve(x, column, value, 4 * groups, acc);
+#else
   for (; groups > 0; --groups, column += 4, value += 4) {
     acc += value[0] * x[column[0]] + value[1] * x[column[1]] + value[2] * x[column[2]] +
            value[3] * x[column[3]];
   }
   return acc;
+#endif
 }
 #endif
 

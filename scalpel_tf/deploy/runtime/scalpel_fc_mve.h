@@ -86,6 +86,40 @@ static inline int32_t scalpel_groups4_delta_mve(const int8_t *x, const uint8_t *
   return acc;
 }
 
+/* acc + the products of n single weights by their columns. */
+static inline int32_t scalpel_single_mve(const int8_t *x, const uint8_t *column,
+                                         const int8_t *value, uint32_t n, int32_t acc) {
+  __asm volatile(
+      "wlstp.8 lr, %[n], 2f\n"
+      "1: vldrb.u8 q0, [%[column]], #16\n"
+      "vldrb.u8 q1, [%[value]], #16\n"
+      "vldrb.u8 q2, [%[x], q0]\n"
+      "vmladava.s8 %[acc], q1, q2\n"
+      "letp lr, 1b\n"
+      "2:\n"
+      : [acc] "+&Te"(acc), [column] "+&r"(column), [value] "+&r"(value)
+      : [x] "r"(x), [n] "r"(n)
+      : "lr", "q0", "q1", "q2", "memory");
+  return acc;
+}
+
+/* The same for columns of two bytes. */
+static inline int32_t scalpel_single_wide_mve(const int8_t *x, const uint16_t *column,
+                                              const int8_t *value, uint32_t n, int32_t acc) {
+  __asm volatile(
+      "wlstp.16 lr, %[n], 2f\n"
+      "1: vldrh.u16 q0, [%[column]], #16\n"
+      "vldrb.s16 q1, [%[value]], #8\n"
+      "vldrb.s16 q2, [%[x], q0]\n"
+      "vmladava.s16 %[acc], q1, q2\n"
+      "letp lr, 1b\n"
+      "2:\n"
+      : [acc] "+&Te"(acc), [column] "+&r"(column), [value] "+&l"(value)
+      : [x] "r"(x), [n] "r"(n)
+      : "lr", "q0", "q1", "q2", "memory");
+  return acc;
+}
+
 /* acc[i] += row i of four times x, n bytes. */
 static inline void scalpel_rows4_mve(const int8_t *x, const int8_t *const *row, uint32_t n,
                                      int32_t *acc) {
