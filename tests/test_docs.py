@@ -110,9 +110,13 @@ def quick_start(tmp_path_factory):
 
 
 def few(patch, folder):
-    """Few images, no progress bars, in that folder, which becomes the current one."""
+    """Few images, no progress bars, in that folder, which becomes the current one.
+
+    A dozen steps are faster eagerly than traced.
+    """
     fit, digits = keras.Model.fit, small_digits()
     patch.setattr(keras.Model, "fit", lambda *args, verbose=0, **o: fit(*args, verbose=0, **o))
+    patch.setattr(keras.Model, "run_eagerly", property(lambda self: True, lambda self, _: None))
     patch.setattr(datasets, "mnist", lambda: digits)
     patch.chdir(folder)
 
@@ -237,3 +241,21 @@ def test_every_public_name_is_in_the_reference():
     rooms = {"recipes", "regularizers", "rules", "zoo"}  # by their functions
     assert set(sc.__all__) - rooms <= last
     assert all(any(f".{room}." in f".{name}" for name in described) for room in rooms)
+
+
+def test_docstrings_become_lists(monkeypatch):
+    pytest.importorskip("griffe")
+    monkeypatch.syspath_prepend(DOCS)
+    from docstrings import markdown
+
+    text = (
+        "What it is.\n\nwidth: of a group.  kind: one of\n    two. depth: 1.\nRaises it. note: x."
+    )
+    lists = "- **`width`**: of a group.\n- **`kind`**: one of two.\n- **`depth`**: 1."
+    assert (
+        markdown(text, {"width", "kind", "depth"})
+        == f"What it is.\n\n{lists}\n\nRaises it. note: x."
+    )
+    table = "kind: what.\n    a    the first\n    b    the second"
+    block = "- **`kind`**: what.\n\n    ```text\n    a    the first\n    b    the second\n    ```\n"
+    assert markdown(table, {"kind"}) == block
