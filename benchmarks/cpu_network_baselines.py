@@ -25,7 +25,7 @@ class Baseline:
 
 
 def alternatives(model: keras.Model, densities: dict[str, float], x) -> dict[str, Baseline]:
-    """ "traditional" and "optimized"; nothing where MKL is missing."""
+    """The two by name; nothing where MKL is missing."""
     try:
         mkl.mkl()
     except OSError:

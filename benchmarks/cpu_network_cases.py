@@ -50,12 +50,13 @@ RANDOM = "random weights, speed only"
 class Case:
     """A network; each function makes a Keras model.
 
-    pruned: by the way it was pruned.  weights: by the same names, where they come from.
+    dense: None where its weights are missing.  pruned: by the way it was pruned.
+    weights: by the same names, where they come from.
     traditional: element-wise densities by layer, "" for all layers.
     """
 
     name: str
-    dense: Callable[[], keras.Model]
+    dense: Callable[[], keras.Model] | None
     pruned: dict[str, Callable[[], keras.Model]]
     weights: dict[str, str]
     traditional: dict[str, float]
@@ -65,14 +66,15 @@ class Case:
 def stored(network: str, name: str, checkpoints: Path, dense: Path, found: dict[str, Path]) -> Case:
     """A case of checkpoints; those that are missing are left out, and `facts` names them."""
     there = {way: path for way, path in found.items() if path.exists()}
-    missing = [path.name for path in found.values() if not path.exists()]
+    paths = [path for path in (dense, *found.values()) if not path.exists()]
+    missing = [path.relative_to(checkpoints).as_posix() for path in paths]
 
     def load(path):
         return small_networks.load(path, network)[0]
 
     return Case(
         name,
-        partial(load, dense),
+        partial(load, dense) if dense.exists() else None,
         {way: partial(load, path) for way, path in there.items()},
         {way: str(path.relative_to(checkpoints)) for way, path in there.items()},
         HAN[name],

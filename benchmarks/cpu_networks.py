@@ -100,7 +100,7 @@ def compare(case: cases.Case, folder: Path) -> tuple[list[dict], dict[str, str]]
             if name in times:
                 row = paired.row(case.name, times[name], rest, kernel=name, method=name, **fixed)
                 quarters = quartiles(times[name], rest[row["rival"]])
-                rows.append(row | {"quartiles": quarters, **each.facts})
+                rows.append(row | {"quartiles": quarters} | each.facts | case.facts)
     return rows, reasons | more
 
 
@@ -119,19 +119,21 @@ def quartiles(ours, rival) -> list[float]:
 
 
 def sizes(dense, pruned, report) -> dict:
-    """density: weights that are not zero, of the original's.  size_ratio: bytes of what is stored,
-    over those of the original's float32 weights and biases."""
+    """density: weights that are not zero, of the original's.  size_ratio: bytes of values, indices
+    and paddings over the original's float32 weights; biases, which pruning leaves alone, are in
+    `constants` only."""
     kernels = {
         name: [w.numpy() for w in model.weights if w.name == "kernel"]
         for name, model in (("dense", dense), ("pruned", pruned))
     }
     total = sum(kernel.size for kernel in kernels["dense"])
-    biases = sum(kernel.shape[-1] for kernel in kernels["dense"])
     stored = sum(layer["bytes"] for layer in report.layers)
+    without_biases = stored - 4 * sum(kernel.shape[-1] for kernel in kernels["pruned"])
     return {
         "density": sum(int(np.count_nonzero(k)) for k in kernels["pruned"]) / total,
-        "bytes": stored,
-        "size_ratio": stored / (4 * (total + biases)),
+        "bytes": without_biases,
+        "constants": stored,
+        "size_ratio": without_biases / (4 * total),
         "layers": [
             {key: layer[key] for key in ("name", "kernel", "density", "bytes")}
             for layer in report.layers
@@ -165,9 +167,13 @@ def run(names, folder: Path, checkpoints: Path) -> dict:
     rows, absent = [], {}
     taken = calls(folder)
     for name in names:
+        case = cases.CASES[name](checkpoints)
+        if case.dense is None:
+            print(f"{case.name} is missing: {', '.join(case.facts['missing'])}", flush=True)
+            continue
         scratch = folder / name
         scratch.mkdir()
-        more, reasons = compare(cases.CASES[name](checkpoints), scratch)
+        more, reasons = compare(case, scratch)
         print("\n".join(line(row) for row in more), flush=True)
         rows += more
         absent |= reasons

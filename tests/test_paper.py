@@ -14,6 +14,7 @@ sys.path[:0] = [str(BENCHMARKS / "paper"), str(BENCHMARKS)]
 import checkpoints  # noqa: E402
 import cpu  # noqa: E402
 import cpu_network_baselines  # noqa: E402
+import cpu_network_cases  # noqa: E402
 import cpu_network_mkl  # noqa: E402
 import figures  # noqa: E402
 import microcontroller  # noqa: E402
@@ -109,6 +110,34 @@ def test_the_faster_of_each_layer_has_its_pooling_with_it():
     best = microcontroller.faster(csr, dense)
     assert [(part["name"], part["cycles"]) for part in best["layers"]] == [("a", 25), ("b", 30)]
     assert (best["cycles"], best["bytes"]) == (63, 26 + 31)  # 8 of the dense one's are no layer's
+
+
+def test_what_is_missing_says_how_it_is_made(tmp_path):
+    lenet = checkpoints.NETWORKS["LeNet-5"]
+    (tmp_path / "node_pruning").mkdir()
+    for seed in (0, 2):
+        (tmp_path / "node_pruning" / f"lenet_5_dense_s{seed}.npz").touch()
+    there, absent = checkpoints.seeds(tmp_path, lenet, lenet.dense)
+    assert there == [0, 2]
+    assert absent == ["lenet_5_dense_s1.npz: python benchmarks/paper/node_pruning.py --train"]
+    case = cpu_network_cases.lenet_5(tmp_path)
+    assert case.dense and not case.pruned
+    timed = [way("x", 1.0, kernel="optimized", **{"case": "LeNet-5", **case.facts})]
+    missing, _, _ = cpu.rows("LeNet-5", timed, None, tmp_path, "validation")
+    assert missing["missing"][0] == "lenet_5_cpu_s0.npz: python benchmarks/paper/weight_pruning.py"
+    assert len(missing["missing"]) == 2
+    assert cpu_network_cases.convnet(tmp_path).dense is None
+    missing, _, _ = cpu.rows("ConvNet", [], None, tmp_path, "validation")
+    assert missing["missing"][0].startswith("convnet_dense_s0.npz: python")
+
+
+def test_random_groups_keep_the_density():
+    model = cpu_network_cases.random_groups(network()[0], {"fc1": 0.5}, 8)
+    kernel = model.get_layer("fc1").kernel.numpy().T
+    groups = [kernel[:, start : start + 8] for start in range(0, kernel.shape[1], 8)]
+    kept = [bool(row.any()) for group in groups for row in group]
+    assert sum(kept) == round(0.5 * len(kept))
+    assert all(row.all() for group in groups for row in group if row.any())
 
 
 def network():

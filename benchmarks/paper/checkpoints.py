@@ -81,11 +81,17 @@ def seeds(folder: Path, network: Network, *stems: str) -> tuple[list[int], list[
         for seed in network.seeds
     }
     sentences = [
-        f"{path(folder, stem, seed).name}: python {SCRIPT[stem.rpartition('/')[0]]}"
+        advice(path(Path(), stem, seed).as_posix())
         for seed, names in absent.items()
         for stem in names
     ]
     return [seed for seed, names in absent.items() if not names], sentences
+
+
+def advice(file: str) -> str:
+    """What makes a file that is missing; its path in the folder of checkpoints."""
+    folder, _, name = file.rpartition("/")
+    return f"{name}: python {SCRIPT[folder]}"
 
 
 def load(folder: Path, network: Network, stem: str, seed: int):

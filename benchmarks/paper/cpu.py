@@ -43,11 +43,10 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
     """
     own = [row for row in measured if row["case"] == name]
     network = checkpoints.NETWORKS.get(name)
-    errors = errors_of(network, own, data, folder, split) if network else {}
+    errors = errors_of(network, own, data, folder, split) if data else {}
     chosen = best(own, errors)
-    absent = own[0].get("missing", []) if own else []
-    script = checkpoints.SCRIPT
-    absent = [f"{file}: python {script['weight_pruning']}" for file in absent]
+    files = own[0].get("missing", []) if own else [f"{network.dense}_s{network.seeds[0]}.npz"]
+    absent = [checkpoints.advice(file) for file in files]
     if chosen is None:
         return {"case": name, "target": "x86-64", "missing": absent}, [], []
     python = [r for r in own if r["through"] == "Python" and r["method"] == chosen["method"]]
@@ -64,8 +63,8 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
 
 
 def figures(own: list[dict], chosen: dict) -> list[dict]:
-    """ "original", "traditional" and "optimized"; the original is the fastest dense runtime, which
-    is also what "optimized" falls back to where no choice of layers beats it."""
+    """The bars beside Scalpel's. The original is the fastest dense runtime, which is also what
+    "optimized" falls back to where no choice of layers beats it."""
     rival = chosen["rivals"][chosen["rival"]]
     dense = {"ours": rival, "ratio": 1.0, "size_ratio": 1.0, "density": 1.0, "spread": 0.0}
     shared = {key: chosen[key] for key in ("case", "target", "dtype", "threads", "batch", "unit")}

@@ -73,7 +73,7 @@ def rows(network: checkpoints.Network, data, folder: Path, split: str) -> tuple[
 
 
 def baselines(name: str, cut, data, original) -> list[dict]:
-    """ "original", "traditional" and "optimized"; `cut` has lost single weights."""
+    """The bars beside Scalpel's; `cut` is the network without its smallest weights."""
     csr = run(checkpoints.to_int8(cut, data), CSR)
     about = {"density": density(cut), "method": "elements", "weights": UNTRAINED}
     peer = row(name, original, original, kernel="original", method="CMSIS-NN")

@@ -26,6 +26,7 @@ import microcontroller
 import node_pruning
 import numpy as np
 import tensorflow as tf
+from cpu_network_cases import RANDOM
 from published import ASKED, MEANS, TABLE_3, TARGETS, geometric_mean
 from small_networks import machine
 
@@ -104,10 +105,8 @@ def comments(row: dict) -> list[str]:
     """What has to be said of a row."""
     found = [f"missing: train it with {each}" for each in row.get("missing", [])]
     found += [f"not there: {each}" for each in row.get("absent", [])]
-    if isinstance(row.get("weights"), str) and "weights" in row["weights"]:
+    if row.get("weights") in (RANDOM, gpu.UNTRAINED):
         found.append(row["weights"])
-    if row.get("weights") == gpu.UNTRAINED:
-        found.append(gpu.UNTRAINED)
     if "quartiles" in row:
         first, third = row["quartiles"]
         found.append(
