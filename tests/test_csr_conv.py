@@ -101,7 +101,7 @@ def test_packing():
     np.testing.assert_array_equal(packed.values, [1, 2, 3, 4, 5, 0, 0, 0])
     np.testing.assert_array_equal(packed.columns, [1, 2, 3, 5, 7, 0, 0, 0])
     assert packed.columns.dtype == np.uint8 and packed.counts.tolist() == [2, 0]
-    assert packed.density == 5 / 16 and packed.flash == 16 + 2 * 16
+    assert packed.density == 5 / 16 and packed.cost(M4).flash == 16 + 2 * 16
     assert packed.words(np.array([9, 3])).tolist() == [124 * 6 << 16 | 9, 124 * 8 << 16 | 3]
     assert csr_conv.candidates(np.ones((1, 8192), np.int8), shape) == []
 

@@ -68,12 +68,13 @@ def test_candidates(cols, kernels):
     assert [p.kernel for p in fc.candidates(np.ones((2, cols), np.int8))] == kernels
 
 
-def test_single_weights_are_a_candidate_where_they_take_least_flash():
+def test_single_weights_are_a_candidate_where_groups_would_keep_zeros():
     weights = np.zeros((8, 400), np.int8)
-    weights[:, ::10] = 1
+    weights[:, ::8] = weights[:, 1::8] = 1
     assert [p.kernel for p in fc.candidates(weights)][-1] == "csr_fc_wide"
-    weights[:, 1::10] = weights[:, 2::10] = weights[:, 3::10] = 1
-    assert "csr_fc_wide" not in [p.kernel for p in fc.candidates(weights)]
+    weights[:, 2::8] = 1  # three of four
+    assert [p.kernel for p in fc.candidates(weights)][-1] == "gcsr_fc8"
+    assert [p.kernel for p in fc.candidates(0 * weights)][-1] == "gcsr_fc8"
 
 
 def test_pack_csr_fills_rows_up_to_groups_of_four():

@@ -106,12 +106,6 @@ class Packed:
         """Stored groups, fillers included."""
         return int(self.counts.sum())
 
-    @property
-    def flash(self) -> int:
-        """Bytes of constants."""
-        rows, planes = cost.CONV_ROW_BYTES * len(self.counts), cost.PLANE_BYTES * len(self.planes)
-        return self.values.nbytes + self.steps.nbytes + rows + planes
-
     def words(self, right_shift: np.ndarray) -> np.ndarray:
         """scalpel_conv_row.packed."""
         loops, rest = np.divmod(self.counts.astype(np.int64), UNROLLED)

@@ -50,12 +50,6 @@ class Packed:
         wide = "_wide" * (self.columns.dtype == np.uint16)
         return f"csr_conv4{wide}{'_pool2' * (self.shape.pool == 2)}"
 
-    @property
-    def flash(self) -> int:
-        """Bytes of constants."""
-        rows = cost.CONV_ROW_BYTES * len(self.counts)
-        return self.values.nbytes + self.columns.nbytes + rows
-
     def with_room(self, room: int) -> "Packed":
         """The same: more room makes it no faster."""
         return self

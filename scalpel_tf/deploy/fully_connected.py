@@ -211,10 +211,14 @@ def grouped(weights: np.ndarray) -> list[Packed]:
 
 
 def candidates(weights: np.ndarray) -> list[Packed]:
-    """The layer in every format that can hold it, dense first; in CSR where that is smallest."""
+    """The layer in every format that can hold it, dense first; in CSR where groups waste room."""
     found = grouped(weights)
-    if weights.shape[1] <= LONGEST_ROW:
-        single = pack_csr(weights)
-        if single.flash < min(packed.flash for packed in found):
-            found.append(single)
+    if weights.shape[1] <= LONGEST_ROW and has_single_weights(weights):
+        found.append(pack_csr(weights))
     return found
+
+
+def has_single_weights(weights: np.ndarray) -> bool:
+    """Whether a quarter of what groups of 4 would keep is zero: weights were pruned one by one."""
+    lanes = gcsr.encode(weights, 4).values
+    return np.count_nonzero(lanes) < 0.75 * lanes.size

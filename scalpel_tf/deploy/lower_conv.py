@@ -19,12 +19,11 @@ LARGEST_SHIFT = 22
 
 
 def candidates(matrix: np.ndarray, shape: conv.Shape) -> list[conv.Packed | csr_conv.Packed]:
-    """The weights in every format that can hold them; in CSR where that is smallest."""
+    """The weights in every format that can hold them; in CSR where groups waste room, or fail."""
     found = conv.candidates(matrix, shape)
-    single = csr_conv.candidates(matrix, shape)
-    if found and single and single[0].flash >= min(packed.flash for packed in found):
-        return found
-    return found + single
+    if not found or fc.has_single_weights(matrix):
+        found += csr_conv.candidates(matrix, shape)
+    return found
 
 
 def convolution(
