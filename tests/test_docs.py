@@ -259,3 +259,12 @@ def test_docstrings_become_lists(monkeypatch):
     table = "kind: what.\n    a    the first\n    b    the second"
     block = "- **`kind`**: what.\n\n    ```text\n    a    the first\n    b    the second\n    ```\n"
     assert markdown(table, {"kind"}) == block
+
+
+def test_the_figures_of_the_first_page_are_those_of_the_readme_and_the_measurements():
+    sources = [ROOT / "README.md", DOCS / "cpu.md"]
+    text = "\n".join(path.read_text() for path in sources)
+    first = (DOCS / "index.md").read_text()
+    figures = re.findall(r"\d[\d,.]*(?= cycles|x faster| ±)", first)
+    assert len(figures) > 8
+    assert [f for f in figures if not re.search(rf"(?<![\d.,]){re.escape(f)}(?![\d])", text)] == []
