@@ -126,6 +126,16 @@ def test_an_export_takes_it_for_single_weights_only(change, kernel):
     assert layer.kernel == kernel
 
 
+def test_where_ram_is_short_pooling_stays_inside():
+    pool = {**POOL, "filter": (3, 3), "stride": (2, 2)}
+    network = one_conv.model([one_conv.random_case(1, **{**CASE, "density": 1.0, "pool": pool})])
+    weights = network.tensors[1].data
+    weights[np.random.default_rng(0).random(weights.shape) > 0.2] = 0
+    roomy, tight = (lower(network, M4, tight=t) for t in (False, True))
+    assert [layer.kernel for layer in roomy] == ["csr_conv", "max_pool"]
+    assert [layer.kernel for layer in tight] == ["gcsr_conv, max_pool"]
+
+
 def test_cycles_are_within_a_tenth_of_the_board(tmp_path):
     cases = [
         one_conv.random_case(seed, **{**CASE, "density": density, **change})

@@ -45,7 +45,7 @@ def lower(
         if operator.name == "CONV_2D":
             for pool in (pool_of(model, index), None):
                 layer = convolution(
-                    model, operator, symbol, target, conv_formats, pool, room[index]
+                    model, operator, symbol, target, conv_formats, pool, room[index], tight
                 )
                 if layer is not None:
                     break

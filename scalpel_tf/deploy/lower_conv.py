@@ -34,10 +34,12 @@ def convolution(
     formats=candidates,
     pool: Operator | None = None,
     room: int = 0,
+    tight: bool = False,
 ) -> Layer | None:
     """CONV_2D in the fastest format, with the pooling after it if `pool` is given.
 
-    room: bytes of output and scratch that it may use where it would run with less.
+    room: bytes of output and scratch that it may use where it would run with less.  tight: whether
+    a pooling inside of it, which needs few rows of the output at once, counts for more than speed.
     None where the kernels would not be exact, or cannot hold the weights: filters in groups, scales
     that need a shift outside of 1..22, sums from 2^30 on; and where the fastest format is CSR but
     `pool` is no maximum of 2 x 2.
@@ -55,6 +57,8 @@ def convolution(
     if pool is not None:  # which needs the rows of the image, not the lines of a pointwise one
         shape = replace(shape, input=x.shape[1:3], output=y.shape[1:3])
     found = formats(matrix, shape)
+    if tight and pool is not None and not inside:
+        found = [packed for packed in found if not isinstance(packed, csr_conv.Packed)]
     if not found:
         return None
     kept = 0 if pool is None or inside else pool.options["filter"][0] * math.prod(y.shape[2:])
