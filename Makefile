@@ -15,7 +15,7 @@ demo: $(VENV)/.demo $(VENV)/.ops
 	$(BIN)/scalpel-tf demo --out out/demo
 
 test: lint $(VENV)/.ops
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 # Rewritten models in a TensorFlow Lite Micro tree of yours, beside the originals, bit for bit. Its
 # own makefile has to have made `microlite` in it; TFLM_LIBRARY is the library elsewhere.

@@ -18,6 +18,7 @@ TEST = [
     *REPORT,
     "pytest",
     "pytest-timeout",
+    "pytest-xdist",
     "tf_keras",
     "cmake",
     # Formatters are pinned: another version lays out the same code differently.
