@@ -13,7 +13,6 @@ import cpu_network_mkl as mkl
 import keras
 import numpy as np
 import paired
-from cpu_rivals import quickest
 
 VALUE_BYTES = INDEX_BYTES = 4
 
@@ -36,10 +35,7 @@ def alternatives(model: keras.Model, densities: dict[str, float], x) -> dict[str
     faster = choose(chain, x, every)
     found = {}
     for name, sparse in (("traditional", every), ("optimized", faster)):
-        made = quickest(
-            [mkl.alternative(name, chain, x, variants, sparse) for variants in range(4)]
-        )
-        found[name] = Baseline(made, facts(weighted, sparse))
+        found[name] = Baseline(mkl.fastest(name, chain, x, sparse), facts(weighted, sparse))
     return found
 
 

@@ -181,12 +181,8 @@ def _environment():
 
 
 def mkl_bound(model, x, folder: Path) -> Alternative:
-    """The fastest of the layouts of its weights."""
     mkl()
-    chain = cpu_network_mkl.plain(model)
-    x = aligned(x)
-    makes = [cpu_network_mkl.alternative("MKL", chain, x, variants) for variants in range(4)]
-    return quickest(makes)
+    return cpu_network_mkl.fastest("MKL", cpu_network_mkl.plain(model), aligned(x))
 
 
 BOUND = (tensorflow_bound, litert_bound, onnx_bound, mkl_bound)

@@ -18,6 +18,7 @@ import cpu_network_cases  # noqa: E402
 import cpu_network_mkl  # noqa: E402
 import figures  # noqa: E402
 import microcontroller  # noqa: E402
+import paired  # noqa: E402
 import paper  # noqa: E402
 import published  # noqa: E402
 
@@ -182,6 +183,22 @@ def test_mkl_computes_the_network(variants, sparse):
         pytest.skip(str(error))
     np.testing.assert_allclose(found.result(), model(x)[0], rtol=1e-5, atol=1e-6)
     assert len(seconds) == 6 and min(seconds.values()) > 0
+
+
+def test_the_fastest_layout_of_mkl(monkeypatch):
+    tried = []
+
+    def alternative(name, chain, x, variants, sparse):
+        tried.append(variants)
+        taken = [4.0, 3.0, 1.0, 2.0][variants]
+        return paired.Alternative(f"{variants}", 1, lambda repetitions: taken, None)
+
+    monkeypatch.setattr(cpu_network_mkl, "alternative", alternative)
+    chain = cpu_network_mkl.plain(network()[0])
+    assert cpu_network_mkl.fastest("MKL", chain, None).name == "2" and tried == [0, 1, 2, 3]
+    tried.clear()
+    assert cpu_network_mkl.fastest("MKL", chain, None, ("conv1", "conv2")).name == "2"
+    assert tried == [0, 2]
 
 
 def test_csr_holds_the_largest_weights():
