@@ -67,6 +67,13 @@ def test_the_table_says_what_is_missing_and_what_is_missed():
     assert text.splitlines()[4].endswith("missing: train it with c.npz: python train.py")
 
 
+@pytest.mark.parametrize("quartiles, notes", [((1.9, 2.1), 1), ((1.5, 2.1), 2)])
+def test_a_noisy_row_asks_for_another_run(quartiles, notes):
+    facts = {"quartiles": quartiles, "ours": 1.0, "rivals": {"a": 2.0}, "rival": "a"}
+    found = paper.comments(row(from_python=1.5, **facts))
+    assert len(found) == notes and "groups, 1.00 us, against a, 2.00 us" in found[0]
+
+
 def test_nodes_removed_stand_beside_the_papers():
     removed = {"removed": [[0.5, 0.7], [0.25, 1.0]], "paper": (0.31, 0.32), "size_ratio": 0.5}
     text = paper.nodes_table([row(case="LeNet-300-100", **removed)])
