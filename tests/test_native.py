@@ -1,7 +1,9 @@
 """Models as shared libraries: float32 operators against LiteRT, int8 bit for bit, the C API."""
 
 import ctypes
+import functools
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from keras import layers
 
 import scalpel_tf as sc
-from scalpel_tf.deploy import convert, float_formats, native, native_build, tflite
+from scalpel_tf.deploy import convert, float_formats, kernels, native, native_build, tflite
 from scalpel_tf.deploy.float_constants import Constants
 from scalpel_tf.deploy.float_lower import lower
 from scalpel_tf.zoo import networks
@@ -346,3 +348,62 @@ def test_an_arena_of_any_alignment_will_do(lenet):
     pointers = [(ctypes.c_void_p * 1)(array.ctypes.data) for array in (x, y)]
     model.library.model_run(0, 1, *pointers, arena)
     np.testing.assert_array_equal(y, model(x))
+
+
+SANITIZED = """
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+int main(void) {{
+  const size_t sizes[] = {{{sizes}}};
+  void *ends[sizeof sizes / sizeof *sizes];
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {{
+    ends[i] = malloc(sizes[i]);
+    memset(ends[i], 0, sizes[i]);
+  }}
+  for (int isa = 0; model_isa(isa); ++isa) {{
+    unsigned char *arena = malloc(MODEL_ARENA_BYTES);
+    memset(arena, 1, MODEL_ARENA_BYTES);
+    model_run(isa, 1, (const void *const *)ends, ends + MODEL_INPUTS, arena);
+    free(arena);
+  }}
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) free(ends[i]);
+}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [products, convolutions, windows, branches, two_inputs, None])
+def test_no_byte_is_touched_outside_of_the_buffers(make, tmp_path):
+    folder = tmp_path / "native"
+    if make is None:
+        data = models.int8(models.conv_model)
+        sc.export(data, target="x86-64", dtype="int8", out=folder)
+    else:
+        sc.export(make(), target="x86-64", out=folder)
+    information = native.load(folder).information
+    entries = [*information["inputs"], *information["outputs"]]
+    main = tmp_path / "main.c"
+    main.write_text(SANITIZED.format(sizes=", ".join(str(entry["bytes"]) for entry in entries)))
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    objects = list(sanitized_kernels(information["dtype"], tuple(flags)))
+    for file in [main, *folder.glob("*.[cS]"), *folder.glob("runtime/*.c")]:
+        objects.append(tmp_path / f"{file.name}.o")
+        command = ["cc", "-std=c99", *flags, f"-I{folder}", "-c", file, "-o", objects[-1]]
+        subprocess.run(command, check=True)
+    program = tmp_path / "main"
+    subprocess.run(["c++", *flags, *objects, "-lm", "-o", program], check=True)
+    result = subprocess.run([program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[:3000]
+
+
+@functools.cache
+def sanitized_kernels(dtype, flags):
+    folder = Path(tempfile.mkdtemp())
+    kind = {"float32": "float", "int8": "int8"}[dtype]
+    for file in (kernels.sources() / "native").glob(f"{kind}_*.cc"):
+        command = ["c++", "-std=c++17", *flags, "-c", file, "-o", folder / f"{file.stem}.o"]
+        subprocess.run(command, check=True)
+    return sorted(folder.glob("*.o"))

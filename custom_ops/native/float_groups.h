@@ -9,8 +9,9 @@
 namespace scalpel {
 namespace {
 
-constexpr int kRows = 8;             // rows that are stored together
-constexpr int32_t kFarSteps = 1024;  // more do not stay in the first- and second-level cache
+constexpr int kRows = 8;               // rows that are stored together
+constexpr int32_t kNearGroups = 8192;  // 256 KiB of weights
+constexpr int32_t kFarSteps = 1024;    // more do not stay in the first- and second-level cache
 
 // Sums of one row for kStrips strips of kStrip pixels, one pixel a lane; kStrip of 0 stands for
 // any.
@@ -47,18 +48,19 @@ SCALPEL_INLINE void StripSums(const scalpel_groups_conv &a, int64_t row,
   for (int s = 0; s < kStrips; ++s) out[s] = Simd::Sums(sums[s]);
 }
 
-// All rows for kStrips strips.
+// Rows [begin, end), from a multiple of kRows on, for kStrips strips.
 template <typename Simd, int kStrips, int kStrip>
 SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x,
-                             const int32_t *const (&strips)[kStrips], float *y) {
+                             const int32_t *const (&strips)[kStrips], int64_t begin, int64_t end,
+                             float *y) {
   using V = typename Simd::V;
   const int pixels = kStrip ? kStrip : a.strip;
   const float *from[kStrips];
   for (int s = 0; s < kStrips; ++s) from[s] = x + strips[s][0];
   const V low = Simd::Set(a.low), high = Simd::Set(a.high);
   V block[kStrips][kRows];
-  for (int64_t first = 0; first < a.channels; first += kRows) {
-    const int64_t live = a.channels - first < kRows ? a.channels - first : kRows;
+  for (int64_t first = begin; first < end; first += kRows) {
+    const int64_t live = end - first < kRows ? end - first : kRows;
     for (int64_t r = 0; r < live; ++r) {
       V sums[kStrips];
       StripSums<Simd, kStrips, kStrip>(a, first + r, from, sums);
@@ -86,17 +88,23 @@ SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x,
   }
 }
 
-// The last strips slide back over their neighbours, or a strip without any is computed twice.
+// Rows whose weights stay in the second-level cache at a time. The last strips slide back over
+// their neighbours, or a strip without any is computed twice.
 template <typename Simd, int kStrips, int kStrip>
 SCALPEL_TARGET void ConvolveStrips(const scalpel_groups_conv &a, const float *x, float *y) {
-  for (int32_t strip = 0; strip < a.strip_count; strip += kStrips) {
-    const int32_t *strips[kStrips];
-    for (int s = 0; s < kStrips; ++s) {
-      const int32_t last = a.strip_count - kStrips + s;
-      const int32_t number = strip + s < last || last < 0 ? strip + s : last;
-      strips[s] = a.strips + 2 * (number < a.strip_count ? number : a.strip_count - 1);
+  for (int64_t begin = 0, end = 0; begin < a.channels; begin = end) {
+    do {
+      end = end + kRows < a.channels ? end + kRows : a.channels;
+    } while (end < a.channels && a.rows[end] - a.rows[begin] < kNearGroups);
+    for (int32_t strip = 0; strip < a.strip_count; strip += kStrips) {
+      const int32_t *strips[kStrips];
+      for (int s = 0; s < kStrips; ++s) {
+        const int32_t last = a.strip_count - kStrips + s;
+        const int32_t number = strip + s < last || last < 0 ? strip + s : last;
+        strips[s] = a.strips + 2 * (number < a.strip_count ? number : a.strip_count - 1);
+      }
+      StripsOf<Simd, kStrips, kStrip>(a, x, strips, begin, end, y);
     }
-    StripsOf<Simd, kStrips, kStrip>(a, x, strips, y);
   }
 }
 

@@ -229,12 +229,11 @@ def _dense_cycles(matrix, groups, pixels):
 
 
 def _slices_cycles(matrix, width, batch):
-    counts = _group_counts(matrix, width)
-    per_step = max(8 // width, 1)
-    steps = -(-np.sort(counts)[::-1] // per_step)
-    steps = steps[::8].sum() * max(width // 8, 1)
-    compute = batch * (steps * STEPS[width] + -(-len(matrix) // 8) * SLICE)
-    return max(compute, _bytes_cycles(steps * (256 + 16)))
+    per_step, parts = max(8 // width, 1), max(width // 8, 1)
+    steps = -(-np.sort(_group_counts(matrix, width))[::-1] // per_step)
+    steps = int(steps[::8].sum())
+    compute = batch * (steps * parts * STEPS[width] + -(-len(matrix) // 8) * SLICE)
+    return max(compute, _bytes_cycles(steps * 8 * (32 * parts + 2 * per_step)))
 
 
 def _bytes_cycles(size):
