@@ -8,7 +8,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test tflm surgery node_pruning docs lint format accuracy benchmark benchmark_cpu fuzz exact tf_versions bazel clean
+.PHONY: demo test tflm surgery node_pruning docs lint format accuracy benchmark benchmark_cpu fuzz exact native tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
@@ -81,6 +81,10 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.benchmark $(VENV)/.docs: $(VENV)/.%: setup.
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@
+
+# Random networks as libraries for this machine beside LiteRT, and the kernels under the sanitizers.
+native: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/test_native.py
 
 # Thousands of random int8 operators against TensorFlow Lite's reference kernels, bit for bit.
 exact: $(VENV)/.test
