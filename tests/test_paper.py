@@ -100,6 +100,32 @@ def test_the_fastest_way_that_is_no_worse(errors, method):
     assert cpu.best([], errors) is None
 
 
+def test_the_microcontrollers_row_is_no_worse_if_one_is(monkeypatch, tmp_path):
+    lenet = checkpoints.NETWORKS["LeNet-300-100"]
+    errors = {stem: ([error], [1.0]) for stem, error in zip(lenet.groups, (1.1, 0.9), strict=True)}
+
+    def way(network, stem, seeds, data, load, original, split):
+        speed = 13.0 if stem == lenet.groups[0] else 11.0
+        return {"ratio": speed, "weights": stem} | dict(
+            zip(("errors", "errors_dense"), errors[stem], strict=True)
+        )
+
+    for stem in (lenet.dense, *lenet.groups):
+        path = checkpoints.path(tmp_path, stem, 1)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(microcontroller, "way", way)
+    for name in ("run", "elements", "baselines"):
+        monkeypatch.setattr(microcontroller, name, lambda *arguments: {})
+    monkeypatch.setattr(checkpoints, "to_int8", lambda *arguments: b"")
+    model = network()[0]
+    monkeypatch.setattr(checkpoints, "load", lambda *arguments: model)
+    for error, chosen in ((1.1, lenet.groups[1]), (1.0, lenet.groups[0])):
+        errors[lenet.groups[0]] = [error], [1.0]
+        found, others, _ = microcontroller.rows(lenet, None, tmp_path, "validation")
+        assert found["weights"] == chosen and len(others) == 1 and len(found["absent"]) == 4
+
+
 def test_optimized_is_never_slower_than_the_original():
     chosen = way("nodes", 1.0)
     slow = [way("traditional", 80.0, kernel="traditional"), way("x", 16.0, kernel="optimized")]

@@ -28,13 +28,13 @@ CHECKED = 100  # images on which the reference kernels are run whatever the answ
 class Network:
     """A network of the zoo with stored runs; paths are "folder/name", of which the seeds follow.
 
-    groups: in groups for a microcontroller.
+    groups: in groups for a microcontroller, the ways to be tried.
     """
 
     name: str
     zoo: str
     dense: str
-    groups: str
+    groups: tuple[str, ...]
     nodes: str
     seeds: tuple[int, ...]
 
@@ -46,7 +46,7 @@ NETWORKS = {
             "LeNet-300-100",
             "lenet_300_100",
             "lenet_300_100_dense",
-            "lenet_300_100_w4",
+            ("weight_pruning/lenet_300_100_w4", "lenet_300_100_w4"),
             "node_pruning/lenet_300_100_masks",
             (0, 1, 2),
         ),
@@ -54,7 +54,7 @@ NETWORKS = {
             "LeNet-5",
             "lenet_5",
             "node_pruning/lenet_5_dense",
-            "weight_pruning/lenet_5_w4",
+            ("weight_pruning/lenet_5_w4",),
             "node_pruning/lenet_5_masks",
             (0, 1, 2),
         ),
@@ -62,7 +62,7 @@ NETWORKS = {
             "ConvNet",
             "convnet",
             "node_pruning/convnet_dense",
-            "weight_pruning/convnet_w8",
+            ("weight_pruning/convnet_w8",),
             "node_pruning/convnet_masks",
             (0,),
         ),
@@ -96,6 +96,11 @@ def advice(file: str) -> str:
 
 def load(folder: Path, network: Network, stem: str, seed: int):
     return small_networks.load(path(folder, stem, seed), network.zoo)[0]
+
+
+def no_worse(ours: list[float], dense: list[float]) -> bool:
+    """Whether the mean error is at most the dense networks'; yes where there are no errors."""
+    return not ours or sum(ours) / len(ours) <= sum(dense) / len(dense) + 1e-9
 
 
 def images(data, split: str):

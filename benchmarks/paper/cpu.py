@@ -10,13 +10,8 @@ def best(rows: list[dict], errors: dict[str, tuple[list, list]]) -> dict | None:
     """Of the ways to prune a network, the fastest that is no worse than the dense one; where none
     is, the fastest.  errors: way -> (of the pruned networks, of the dense ones)."""
     own = [row for row in rows if row["kernel"] == "sparse" and row["through"] == "C"]
-    fine = [row for row in own if no_worse(*errors.get(row["method"], ([], [])))]
+    fine = [row for row in own if checkpoints.no_worse(*errors.get(row["method"], ([], [])))]
     return min(fine or own, key=lambda row: row["ours"], default=None)
-
-
-def no_worse(ours: list[float], dense: list[float]) -> bool:
-    """Whether the mean error is at most the dense networks'; yes where there are no errors."""
-    return not ours or sum(ours) / len(ours) <= sum(dense) / len(dense) + 1e-9
 
 
 def errors_of(network, rows, data, folder: Path, split: str) -> dict[str, tuple[list, list]]:

@@ -45,7 +45,7 @@ def judge(row: dict) -> dict:
         return row | ({"asked": asked._asdict(), "met": False} if asked else {})
     verdict = {}
     if "errors" in row:
-        verdict["error"] = cpu.no_worse(row["errors"], row["errors_dense"])
+        verdict["error"] = checkpoints.no_worse(row["errors"], row["errors_dense"])
     if asked:
         verdict["speedup"] = row["ratio"] >= asked.speedup
         if asked.size is not None:
@@ -182,8 +182,10 @@ def main():
         network = checkpoints.NETWORKS.get(name)
         if network:
             data[name] = node_pruning.read(network.zoo, options.data_dir)
-            row, more = microcontroller.rows(network, data[name], options.folder, options.split)
+            arguments = (network, data[name], options.folder, options.split)
+            row, ways, more = microcontroller.rows(*arguments)
             found["cortex-m4"].append(row)
+            others += ways
             baselines += more
         row, nodes = gpu.rows(name, data.get(name), options.folder, options.split)
         found["gpu"].append(row)
