@@ -194,7 +194,7 @@ def line(row: dict) -> str:
     first, third = row["quartiles"]
     size = f"{row['size_ratio']:7.2%}" if "size_ratio" in row else ""
     return (
-        f"{row['case']:14}{row['method']:12}{row['through']:7}{row['ours']:>10,.2f} us {size} "
+        f"{row['case']:14}{row['method']:14}{row['through']:7}{row['ours']:>10,.2f} us {size} "
         f"{row['ratio']:6.2f}x ({first:.2f} to {third:.2f}) over {row['rival']}  ({others})"
     )
 
