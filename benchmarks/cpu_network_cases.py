@@ -2,7 +2,7 @@
 
 LeNet-300-100, LeNet-5 and ConvNet have the weights of checkpoints/. NIN and AlexNet have random
 weights and are there for their speed only, at published structures: nodes of the authors' later
-models (METHODS 1.5), and for AlexNet's fully connected layers the densities of Han et al. (2015).
+models, and for AlexNet's fully connected layers the densities of Han et al. (2015).
 AlexNet's filters are rounded up to even numbers, since three of its layers are in two groups.
 """
 
@@ -83,8 +83,7 @@ def stored(network: str, name: str, checkpoints: Path, dense: Path, found: dict[
 
 
 def lenet_300_100(folder: Path) -> Case:
-    paths = {"groups": folder / "weight_pruning" / "lenet_300_100_w8_s0.npz"}
-    paths["more groups"] = folder / "lenet_300_100_w8_s0.npz"
+    paths = {"groups": folder / "lenet_300_100_w4_s0.npz"}
     dense = folder / "lenet_300_100_dense_s0.npz"
     return stored("lenet_300_100", "LeNet-300-100", folder, dense, paths)
 

@@ -6,7 +6,7 @@ from scalpel_tf.zoo import networks
 
 
 def kernels(model):
-    """name -> shape of every kernel, as METHODS counts weights: biases and norms left out."""
+    """name -> shape of every kernel, biases and norms left out."""
     return {
         layer.name: tuple(layer.kernel.shape) for layer in model.layers if hasattr(layer, "kernel")
     }

@@ -46,7 +46,7 @@ NETWORKS = {
             "LeNet-300-100",
             "lenet_300_100",
             "lenet_300_100_dense",
-            ("weight_pruning/lenet_300_100_w4", "lenet_300_100_w4"),
+            ("lenet_300_100_w4",),
             "node_pruning/lenet_300_100_masks",
             (0, 1, 2),
         ),
@@ -96,6 +96,19 @@ def advice(file: str) -> str:
 
 def load(folder: Path, network: Network, stem: str, seed: int):
     return small_networks.load(path(folder, stem, seed), network.zoo)[0]
+
+
+def good(folder: Path, network: Network, stem: str, seeds: list[int]) -> bool:
+    """Whether its runs are no worse than the dense ones on the validation images, by what they
+    were stored with; every choice goes by that."""
+    errors = [
+        [
+            small_networks.load(path(folder, name, seed), network.zoo)[1]["validation_error"]
+            for seed in seeds
+        ]
+        for name in (stem, network.dense)
+    ]
+    return no_worse(*errors)
 
 
 def no_worse(ours: list[float], dense: list[float]) -> bool:

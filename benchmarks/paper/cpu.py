@@ -6,29 +6,31 @@ import checkpoints
 import small_networks
 
 
-def best(rows: list[dict], errors: dict[str, tuple[list, list]]) -> dict | None:
-    """Of the ways to prune a network, the fastest that is no worse than the dense one; where none
-    is, the fastest.  errors: way -> (of the pruned networks, of the dense ones)."""
+def best(rows: list[dict], good: dict[str, bool]) -> dict | None:
+    """Of the ways to prune a network, the fastest that is no worse than the dense one in
+    validation; where none is, the fastest.  good: by the way; those of random weights are."""
     own = [row for row in rows if row["kernel"] == "sparse" and row["through"] == "C"]
-    fine = [row for row in own if checkpoints.no_worse(*errors.get(row["method"], ([], [])))]
+    fine = [row for row in own if good.get(row["method"], True)]
     return min(fine or own, key=lambda row: row["ours"], default=None)
 
 
-def errors_of(network, rows, data, folder: Path, split: str) -> dict[str, tuple[list, list]]:
-    """The float32 errors of each way that was timed, of all its seeds."""
+def errors_of(network, rows, data, folder: Path, split: str):
+    """({way: its float32 errors and the dense ones'}, {way: whether it is no worse in validation})
+    of each way that was timed, of all its seeds."""
     x, labels = checkpoints.images(data, split)
 
     def error(stem, seed):
         return small_networks.error(checkpoints.load(folder, network, stem, seed), x, labels)
 
-    found = {}
+    found, good = {}, {}
     for row in rows:
         if row["kernel"] == "sparse" and row["method"] not in found:
             stem = row["weights"].rpartition("_s")[0]
             there, _ = checkpoints.seeds(folder, network, network.dense, stem)
             pairs = [(error(stem, seed), error(network.dense, seed)) for seed in there]
             found[row["method"]] = tuple(map(list, zip(*pairs, strict=True)))
-    return found
+            good[row["method"]] = checkpoints.good(folder, network, stem, there)
+    return found, good
 
 
 def rows(name: str, measured: list[dict], data, folder: Path, split: str):
@@ -38,8 +40,8 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
     """
     own = [row for row in measured if row["case"] == name]
     network = checkpoints.NETWORKS.get(name)
-    errors = errors_of(network, own, data, folder, split) if data else {}
-    chosen = best(own, errors)
+    errors, good = errors_of(network, own, data, folder, split) if data else ({}, {})
+    chosen = best(own, good)
     files = own[0].get("missing", []) if own else [f"{network.dense}_s{network.seeds[0]}.npz"]
     absent = [checkpoints.advice(file) for file in files]
     if chosen is None:

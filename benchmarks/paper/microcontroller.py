@@ -30,7 +30,7 @@ DENSE = (cortex_m.dense_format, cortex_m.dense_conv_format)
 
 def rows(network: checkpoints.Network, data, folder: Path, split: str):
     """The row of Table 3, which is the fastest way to prune that is no worse than the dense
-    network, or the fastest where none is; the other ways; and the rows of the figures."""
+    network in validation, or the fastest where none is; the other ways; the rows of the figures."""
     case = {"case": network.name, "target": TARGET}
     there, absent = checkpoints.seeds(folder, network, network.dense)
     if not there:
@@ -48,12 +48,12 @@ def rows(network: checkpoints.Network, data, folder: Path, split: str):
         seeds, absent = checkpoints.seeds(folder, network, network.dense, stem)
         if seeds:
             ways.append(way(network, stem, seeds, data, load, original, split))
-            ways[-1]["absent"] = absent
+            ways[-1] |= {"absent": absent, "good": checkpoints.good(folder, network, stem, seeds)}
         else:
             missing += absent
     if not ways:
         return case | {"missing": missing}, [], figures
-    fine = [row for row in ways if checkpoints.no_worse(row["errors"], row["errors_dense"])]
+    fine = [row for row in ways if row["good"]]
     chosen = max(fine or ways, key=lambda row: row["ratio"])
     others = [row for row in ways if row is not chosen]
     return chosen | {"absent": chosen["absent"] + missing}, others, figures

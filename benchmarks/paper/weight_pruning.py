@@ -38,7 +38,7 @@ RECIPES = {
         | {"density": {"conv1": 0.6, "conv2": 0.10, "fc1": 0.035, "fc2": 0.2}},
         "cpu": LENET_5
         | {"width": 8, "group_lasso": 3e-5, "epochs": 40, "flat": 10, "prune_epochs": 10}
-        | {"density": {"fc1": 0.4, "fc2": 0.8}},
+        | {"density": {"fc1": 0.2, "fc2": 0.8}},
     },
     "convnet": {
         "w8": CONVNET
