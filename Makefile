@@ -45,7 +45,7 @@ ifdef TRAIN
 	$(BIN)/python benchmarks/paper/node_pruning.py --train --folder $(CHECKPOINTS)
 	$(BIN)/python benchmarks/paper/weight_pruning.py --folder $(CHECKPOINTS)
 endif
-	$(BIN)/python benchmarks/paper/paper.py --split test --folder $(CHECKPOINTS) --out out/paper
+	$(BIN)/python benchmarks/paper/paper.py --split test --folder $(CHECKPOINTS) --out out/paper --page docs/paper.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ CPU of the first.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,39 @@ from small_networks import machine
 from scalpel_tf.report import save_json, table
 
 NOISY = 1.2  # third quartile of the ratio over its first
+PAGE = """\
+# The paper's tables
+
+This page is written by `make paper`, from the weights in `benchmarks/checkpoints`. Cortex-M4 cycles
+are modelled, beside those of dense CMSIS-NN; times on the CPU are measured ({processor}; one
+thread, one image), beside the fastest of TensorFlow, LiteRT, ONNX Runtime and MKL on the dense
+network; speed on a GPU is not measured. Size is values, indices and row ends over the weights of
+the dense network. Errors are in %, of the {split} images, mean and standard deviation of the seeds.
+NIN and AlexNet have random weights here: they are there for their speed.
+
+## Table 3: accuracy, speed and size
+
+```text
+{table_3}
+```
+
+## Table 4: nodes removed
+
+```text
+{table_4}
+```
+
+## Figures 18 and 19: beside the paper's baselines
+
+"Traditional" keeps the largest single weights, in CSR in every layer; "optimized" leaves a layer
+dense where that is faster.
+
+![Speed of original, traditional, optimized and Scalpel](pictures/paper_figure18.png)
+
+![Size of original, traditional, optimized and Scalpel](pictures/paper_figure19.png)
+
+Versions: {versions}.
+"""
 BENCHMARK = Path(__file__).parents[1] / "cpu_networks.py"
 
 
@@ -165,6 +199,23 @@ def one_target(row: dict) -> dict:
     return row | {"target": name}
 
 
+def write_page(options, tables, about):
+    """The tables and figures as a page of Markdown, the pictures beside it."""
+    pictures = options.page.parent / "pictures"
+    for name in ("figure18", "figure19"):
+        shutil.copyfile(options.out / f"{name}.png", pictures / f"paper_{name}.png")
+    text = PAGE.format(
+        table_3=tables[0],
+        table_4=tables[1],
+        split=options.split,
+        processor=about["processor"]["processor"],
+        versions=", ".join(f"{name} {number}" for name, number in about["versions"].items()),
+    )
+    temporary = options.page.with_name(options.page.name + ".tmp")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(options.page)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
@@ -173,6 +224,7 @@ def main():
     parser.add_argument("--data_dir", help="a folder with mnist.npz and cifar10.npz")
     parser.add_argument("--cpu_rows", type=Path, help="what cpu_networks.py --json wrote, instead")
     parser.add_argument("--out", type=Path, default=Path("out/paper"))
+    parser.add_argument("--page", type=Path, help="also write this page of the documentation")
     options = parser.parse_args()
     tf.config.threading.set_inter_op_parallelism_threads(1)
     names = options.networks or list(TABLE_3["x86-64"])
@@ -199,9 +251,8 @@ def main():
         others += ways
         baselines += more
     table_3 = [judge(row) for rows in found.values() for row in rows]
-    print(summary(table_3))
-    print(f"errors in %, of the {options.split} images; geometric means\n")
-    print(nodes_table(table_4))
+    tables = summary(table_3), nodes_table(table_4)
+    print(f"{tables[0]}\nerrors in %, of the {options.split} images\n\n{tables[1]}")
     speed, size = bars(table_3, baselines)
     about = {**machine(), "processor": measured["machine"], "calls": measured["calls"]}
     about["versions"] = about["versions"] | measured["versions"]
@@ -210,6 +261,8 @@ def main():
         save_json(options.out / f"{name}.json", {**about, "split": options.split, "rows": rows})
     for name, rows in (("figure18", speed), ("figure19", size)):
         figures.draw(rows, name, options.out / f"{name}.png")
+    if options.page:
+        write_page(options, tables, about)
     missed = [row for row in table_3 if row.get("met") is False]
     print(f"\n{len(missed)} of the rows that were asked for are missed; {options.out} has them all")
 
