@@ -131,7 +131,7 @@ def stored(folder, kind, seed):
     return folder / f"lenet_300_100_{kind}_s{seed}.npz"
 
 
-def train(data, folder, seeds=SEEDS):
+def train(data, folder, seeds=SEEDS, dataset="mnist"):
     """Stores every run that `folder` lacks."""
     for seed in seeds:
         path = stored(folder, "dense", seed)
@@ -139,7 +139,8 @@ def train(data, folder, seeds=SEEDS):
             print(f"dense, seed {seed}", flush=True)
             started = time.time()
             model = train_dense(data, seed)
-            save(model, path, data, started, seed=seed, recipe=RECIPE["dense"])
+            about = {"seed": seed, "dataset": dataset, "recipe": RECIPE["dense"]}
+            save(model, path, data, started, **about)
         dense, _ = load(path)
         for width in WIDTHS:
             path = stored(folder, f"w{width}", seed)
@@ -147,7 +148,8 @@ def train(data, folder, seeds=SEEDS):
                 print(f"groups of {width}, seed {seed}", flush=True)
                 started = time.time()
                 model = train_pruned(dense, data, width, seed)
-                about = {"seed": seed, "width": width, "recipe": RECIPE["pruned"]}
+                about = {"seed": seed, "width": width, "dataset": dataset}
+                about |= {"recipe": RECIPE["pruned"]}
                 save(model, path, data, started, **about)
 
 
@@ -159,8 +161,7 @@ def save(model, path, data, started, **about):
         for part in ("kernel", "bias")
     }
     about |= {
-        "command": "python benchmarks/lenet_300_100.py --train",
-        "data": data.source,
+        "command": "python benchmarks/lenet_300_100.py --train",  # and --dataset
         "validation_error": error(model, data.x_valid, data.y_valid),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started),
@@ -308,7 +309,7 @@ def main():
     own = FOLDER if flags.dataset == "mnist" else FOLDER / flags.dataset
     folder = flags.folder or own
     if flags.train:
-        return train(data, folder, flags.seeds)
+        return train(data, folder, flags.seeds, flags.dataset)
     rows = [row | {"dataset": flags.dataset} for row in evaluate(data, folder, flags.seeds)]
     text, met = summary(rows)
     print(text)
