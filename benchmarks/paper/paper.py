@@ -39,10 +39,11 @@ PAGE = """\
 
 This page is written by `make paper`, from the weights in `benchmarks/checkpoints`. Cortex-M4 cycles
 are modelled, beside those of dense CMSIS-NN; times on the CPU are measured ({processor}; one
-thread, one image), beside the fastest of TensorFlow, LiteRT, ONNX Runtime and MKL on the dense
-network; speed on a GPU is not measured. Size is values, indices and row ends over the weights of
-the dense network. Errors are in %, of the {split} images, mean and standard deviation of the seeds.
-NIN and AlexNet have random weights here: they are there for their speed.
+thread, one image, float32, called from C), beside the fastest of TensorFlow, LiteRT, ONNX Runtime
+and MKL on the dense network; speed on a GPU is not measured. Size is values, indices and row ends
+over the weights of the dense network. Errors are in %, of the {split} images, mean and standard
+deviation of the seeds, of int8 networks on the microcontroller. NIN and AlexNet have random weights
+here: they are there for their speed.
 
 ## Table 3: accuracy, speed and size
 
@@ -58,8 +59,9 @@ NIN and AlexNet have random weights here: they are there for their speed.
 
 ## Figures 18 and 19: beside the paper's baselines
 
-"Traditional" keeps the largest single weights, in CSR in every layer; "optimized" leaves a layer
-dense where that is faster.
+"Traditional" keeps the largest single weights, in CSR in every layer, at the densities of Han et
+al. (NIPS 2015; 37 % in each layer of ConvNet and NIN, an assumption); it is not trained again, and
+there for speed and size. "Optimized" leaves a layer dense where that is faster.
 
 ![Speed of original, traditional, optimized and Scalpel](pictures/paper_figure18.png)
 
