@@ -23,3 +23,8 @@ def table(rows: list[list[str]]) -> str:
         )
         for row in rows
     )
+
+
+def figure(value: float) -> str:
+    """A count with its thousands apart, a small number with four digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"

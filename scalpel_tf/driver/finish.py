@@ -13,7 +13,7 @@ from scalpel_tf.deploy.project import read as read_project
 from scalpel_tf.driver import training
 from scalpel_tf.driver.folder import BEST
 from scalpel_tf.driver.loop import time_stamp
-from scalpel_tf.report import table
+from scalpel_tf.report import figure, table
 from scalpel_tf.train.batches import batches
 
 TFLITE, FIRMWARE, NATIVE = "model.tflite", "firmware", "native"
@@ -36,7 +36,7 @@ def finish(loop, samples):
         _export(loop, loop.folder.load_model(loop.best_file), NATIVE, dtype="float32")
     for name, budget, value, met in loop.budgets():
         words = "is met" if met else "is MISSED: accuracy allows no more"
-        loop.decide(f"The budget of {budget:,.6g} for {name} {words}, {value:,.6g} now.")
+        loop.decide(f"The budget of {figure(budget)} for {name} {words}, {figure(value)} now.")
     state["status"], state["finished"] = "done", time_stamp()
     loop.folder.save()
     _page(loop.folder.path)
@@ -205,7 +205,7 @@ def summary(loop) -> str:
                 layer["path"],
                 "" if whole else f"{own['nodes']} -> {layer['nodes']}",
                 "" if whole else f"{layer['density']:.1%}",
-                *("" if t is None else f"{t:,.6g}" for t in times),
+                *("" if t is None else figure(t) for t in times),
                 f"{times[0] / times[1]:.2f}" if all(times) else "",
             ]
         )

@@ -10,6 +10,7 @@ from scalpel_tf.driver import training
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.measure import describe
 from scalpel_tf.models import walk
+from scalpel_tf.report import figure
 from scalpel_tf.train.layers import kernels, refusal
 from scalpel_tf.train.selectors import selectors, selects
 
@@ -144,8 +145,8 @@ class Loop:
         found = describe(trained, self.options.width) if reason else self.meter(trained)
         if not reason and method == "nodes" and found["time"] >= self.now["time"]:
             reason = (
-                f"it is no faster with fewer nodes: {found['time']:,.6g} {self.meter.unit}, "
-                f"{self.now['time']:,.6g} before"
+                f"it is no faster with fewer nodes: {figure(found['time'])} {self.meter.unit}, "
+                f"{figure(self.now['time'])} before"
             )
         kept, name = not reason, f"step_{index:03}.keras"
         step = {
@@ -260,7 +261,7 @@ class Loop:
             return f"{what}, undone ({step['reason']}){self._left()}"
         ratio = self.state["baseline"]["time"] / step["time"] if step["time"] else math.nan
         return (
-            f"{what}, kept: {step['time']:,.6g} {self.meter.unit} ({self.meter.source}), "
+            f"{what}, kept: {figure(step['time'])} {self.meter.unit} ({self.meter.source}), "
             f"{ratio:.2f}x the dense network's speed{self._left()}"
         )
 
@@ -327,7 +328,7 @@ class Loop:
         metric = self.state["config"]["metric"]
         return (
             f"With half of their multiply-accumulates, by {method}, the convolutions give "
-            f"{seconds:,.6g} {self.meter.unit} ({self.meter.source}) at {metric} "
+            f"{figure(seconds)} {self.meter.unit} ({self.meter.source}) at {metric} "
             f"{values[metric]:.4f}."
         )
 

@@ -17,6 +17,7 @@ from scalpel_tf.driver.loop import Loop, time_stamp
 from scalpel_tf.driver.measure import Remembering, meter
 from scalpel_tf.driver.options import Options
 from scalpel_tf.models import check_model, copy_model, same_layer
+from scalpel_tf.report import figure
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _begin(folder, model, options, data, meters, command):
     }
     folder.save()
     print(
-        f"dense: {name} {values[name]:.4f}, {baseline['time']:,.6g} {meters.unit} "
+        f"dense: {name} {values[name]:.4f}, {figure(baseline['time'])} {meters.unit} "
         f"({meters.source})",
         flush=True,
     )
