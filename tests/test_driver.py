@@ -233,12 +233,22 @@ def test_kill_9_twice_and_the_end_is_bit_identical(tmp_path):
         command += ["--max_accuracy_drop", "0.01", "--latency", "2000000", "--out", out]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ)
 
+    def begun(out):
+        """Whether this process has read or written the state of the run."""
+        lock = out / ".lock"
+        return (out / "state.json").is_file() and lock.stat().st_mtime > launched
+
     assert start(tmp_path / "whole").wait() == 0
     for _ in range(2):
+        launched = time.time()
         process = start(tmp_path / "broken")
-        time.sleep(random.uniform(15, 40))
+        while process.poll() is None and not begun(tmp_path / "broken"):
+            time.sleep(0.1)
+        time.sleep(random.uniform(0, 6))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL  # it was still at work
+        state = json.loads((tmp_path / "broken" / "state.json").read_text())
+        assert state["status"] == "running"
     assert start(tmp_path / "broken").wait() == 0
     whole, broken = (
         json.loads((tmp_path / name / "state.json").read_text()) for name in ("whole", "broken")
