@@ -8,6 +8,7 @@ import numpy as np
 
 from scalpel_tf.core.schedules import Polynomial
 from scalpel_tf.core.selection import check_ratio
+from scalpel_tf.driver.training import compile_like
 from scalpel_tf.train import callbacks
 from scalpel_tf.train.wrap import prune, strip
 
@@ -107,17 +108,7 @@ def load_data(path):
 
 
 def _compile(model, like, learning_rate):
-    """The model, compiled as `like` was; as a classifier of integer labels if it was not."""
-    config = like.get_compile_config() if like.compiled else None
-    if config:
-        model.compile_from_config(config)
-    else:
-        from_logits = getattr(like.layers[-1], "activation", None) is not keras.activations.softmax
-        model.compile(
-            keras.optimizers.Adam(1e-3),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
-            metrics=["accuracy"],
-        )
+    compile_like(model, like)
     if learning_rate is not None:
         model.optimizer.learning_rate = learning_rate
     return model

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models import dense_model, int8
 
-from scalpel_tf import cli
+from scalpel_tf import cli, cli_prune
 from scalpel_tf.deploy import convert
 from scalpel_tf.train import callbacks
 
@@ -123,7 +123,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments):
 
 @pytest.mark.parametrize("text, value", [("1024", 1024), ("256K", 256 * 1024), ("1m", 1024**2)])
 def test_bytes(text, value):
-    assert cli._bytes(text) == value
+    assert cli_prune.size(text) == value
 
 
 def test_a_prune_that_was_killed_goes_on_from_its_last_epoch(tmp_path, monkeypatch, capsys):

@@ -69,6 +69,8 @@ def test_a_run_prunes_until_all_is_frozen(network, whole):
     assert len(steps) >= 2 and state["steps"][0]["layer"] == "fc1"
     assert all(s["metric"] >= state["baseline"]["metric"] - 0.0501 for s in steps)
     assert all(bool(s["reason"]) != s["kept"] for s in state["steps"])
+    for step in state["steps"]:  # 0.5 in the first round, its root in the second
+        assert step["to"] / step["from"] > 0.5 ** (1 / 2 ** step["round"]) - 0.05
     last = state["steps"][state["best"]]
     assert last["time"] < 0.6 * state["baseline"]["time"]
     assert network.get_layer("fc1").kernel.shape == (16, 24)

@@ -45,29 +45,28 @@ def finish(loop, samples):
 def _to_int8(loop, samples):
     """model.tflite of the best model, trained on as int8 where conversion costs accuracy."""
     best = loop.folder.load_model(loop.best_file)
-    metric = loop.state["config"]["metric"]
-    data, values = _converted(loop, best, samples)
+    metric = loop.goal.metric
+    data, value = _converted(loop, best, samples)
     found = {
-        "dense_metric": loop.state["baseline"]["metric"],
+        "dense_metric": loop.goal.baseline,
         "float_metric": loop.now["metric"],
-        "metric": values[metric],
+        "metric": value,
         "finetuned": False,
     }
-    if not loop.is_good(values):
-        loop.say(f"int8 costs accuracy ({metric} {values[metric]:.4f}): training on as int8")
+    if not loop.goal.is_good(value):
+        loop.say(f"int8 costs accuracy ({metric} {value:.4f}): training on as int8")
         tuned = _tuned(loop, best, samples)
-        tuned_data, tuned_values = _converted(loop, tuned, samples)
-        better = tuned_values[metric] > values[metric]
-        if better == (loop.state["config"]["mode"] == "max"):
-            data, values = tuned_data, tuned_values
-            found |= {"metric": values[metric], "finetuned": True}
+        tuned_data, tuned_value = _converted(loop, tuned, samples)
+        if loop.goal.score(tuned_value) > loop.goal.score(value):
+            data, value = tuned_data, tuned_value
+            found |= {"metric": value, "finetuned": True}
             loop.folder.save_model(tuned, BEST)
     word = "after training on as int8" if found["finetuned"] else "without further training"
     loop.state["int8"] = found
+    missed = "" if loop.goal.is_good(value) else f", which is MISSED: {loop.goal.bar:.4f} is needed"
     loop.decide(
-        f"As int8 the model has {metric} {found['metric']:.4f}, {word}; the dense float model "
-        f"{found['dense_metric']:.4f}"
-        + ("." if loop.is_good(values) else f", which is MISSED: {loop.bar:.4f} is needed.")
+        f"As int8 the model has {metric} {value:.4f}, {word}; the dense float model "
+        f"{loop.goal.baseline:.4f}{missed}."
     )
     path = loop.folder.path / TFLITE
     temporary = path.with_suffix(".tmp")
@@ -81,29 +80,21 @@ def _tuned(loop, model, samples):
     keras.utils.set_random_seed(loop.options.seed * 100_003 + 99_999)
     inputs = samples if len(samples) > 1 else samples[0]
     aware = int8_training.int8_aware(model, inputs)
-    trained = training.retrain(
-        aware,
-        loop.like,
-        loop.data,
-        TUNING_EPOCHS * loop.options.epochs,
-        loop.is_back,
-        {},
-        loop.callbacks,
-    )
+    trained = loop.retrain(aware, {}, TUNING_EPOCHS * loop.options.epochs)
     return int8_training.plain(trained)
 
 
 def _converted(loop, model, samples):
-    """(the bytes of the int8 model, {metric: value} on the validation data).
+    """(the bytes of the int8 model, its metric on the validation data).
 
-    The values are those of the exported C, run here, which equals TensorFlow Lite's bit for bit.
+    It is that of the exported C, run here, which equals TensorFlow Lite's bit for bit.
     """
     data = convert.convert(model, samples if len(samples) > 1 else samples[0])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         export(data, target=loop.options.target, out=folder, flash=UNLIMITED, ram=UNLIMITED)
-        values = _evaluated(loop, model, folder, read_project(folder))
-    return data, values
+        value = _evaluated(loop, model, folder, read_project(folder))
+    return data, value
 
 
 def _evaluated(loop, model, folder, entries):
@@ -136,7 +127,7 @@ def _order(model, x, outputs):
 
 
 def _score(loop, model, predictions, targets, weights):
-    """The metrics of outputs that are there already, by a model that only passes them on."""
+    """The metric of outputs that are there already, by a model that only passes them on."""
     outputs = [np.concatenate(parts) for parts in zip(*predictions, strict=True)]
     inputs = [keras.Input(o.shape[1:]) for o in outputs]
     passed = [
@@ -151,7 +142,7 @@ def _score(loop, model, predictions, targets, weights):
     values = scorer.evaluate(
         x, y, sample_weight=weight, batch_size=256, verbose=0, return_dict=True
     )
-    return {name: float(value) for name, value in values.items()}
+    return float(values[loop.goal.metric])
 
 
 def _output_names(model):

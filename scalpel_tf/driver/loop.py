@@ -6,17 +6,16 @@ from datetime import datetime, timezone
 
 import keras
 
-from scalpel_tf.driver import training
+from scalpel_tf.driver import training, trial
 from scalpel_tf.driver.folder import DENSE, digest
+from scalpel_tf.driver.goal import Goal
 from scalpel_tf.driver.measure import describe
 from scalpel_tf.models import walk
 from scalpel_tf.report import figure
 from scalpel_tf.train.layers import kernels, refusal
 from scalpel_tf.train.selectors import selectors, selects
 
-TRIAL = 0.5  # of the multiply-accumulates of the convolutions stay in the trial of a mix
-TRIES = 2  # of a layer, the second with half a step
-EPSILON = 1e-6  # metrics are float32
+TRIES = 2  # of a layer in a round, the second with half a step
 
 
 class Loop:
@@ -25,7 +24,14 @@ class Loop:
     def __init__(self, like, options, data, folder, meter, selection, user_callbacks):
         self.like, self.options, self.data, self.folder = like, options, data, folder
         self.meter, self.selection, self._callbacks = meter, selection, user_callbacks
-        self.state = folder.state
+        self.state = state = folder.state
+        self.goal = Goal(
+            state["config"]["metric"],
+            state["config"]["mode"],
+            state["baseline"]["metric"],
+            options.max_accuracy_drop,
+        )
+        self._dense = None
 
     @property
     def callbacks(self):
@@ -36,32 +42,65 @@ class Loop:
     def run(self):
         """Prunes until every layer is frozen or the budgets are met; the state is then complete."""
         self.folder.set_best(self.best_file)  # where a kill came between the two
-        if self.options.races and self.state["mix"] is None:
-            self._race()
-        elif self.state["mix"] is None:
-            self._take(self.options.paper_mix)
+        if self.state["mix"] is None:
+            mix = trial.choose(self) if self.options.races else self.options.paper_mix
+            self.state["mix"] = self.state["config"]["mix"] = mix
+            self.folder.save()
         while not self._done():
-            unit = self._slowest()
-            if unit is None:
+            unit = self._costliest()
+            if unit is not None:
+                self._step(*unit)
+            elif not self._thaw():
                 break
-            self._step(*unit)
 
-    def _take(self, mix):
-        self.state["mix"] = self.state["config"]["mix"] = mix
-        self.folder.save()
+    def _thaw(self):
+        """Begins another round with smaller steps; False where the last one brought nothing."""
+        state = self.state
+        gained = any(s["kept"] and s["round"] == state["round"] for s in state["steps"])
+        if not gained or state["round"] + 1 >= self.options.rounds or not state["tried"]:
+            return False
+        state["round"] += 1
+        for path in state["tried"]:
+            del state["frozen"][path]
+        count, state["tried"] = len(state["tried"]), []
+        self.decide(f"Round {state['round'] + 1}: {count} layers get smaller steps.")
+        return True
+
+    def retrain(self, model, rates, epochs=None):
+        """The plain model, trained until it is as good as the dense one, or as far as it gets."""
+        options = self.options
+        return training.retrain(
+            model,
+            self.like,
+            self.data,
+            epochs or options.epochs,
+            self.goal,
+            rates,
+            self.callbacks,
+            self._teacher(),
+            options.distillation,
+        )
+
+    def _teacher(self):
+        if not self.options.distillation:
+            return None
+        if self._dense is None:
+            self._dense = training.compile_like(self.folder.load_model(DENSE), self.like)
+            self._dense.trainable = False
+        return self._dense
 
     # What there is to prune.
 
     def units(self):
         """(layer, method) of all that may be pruned: what loses nodes first, then groups."""
         mix, found = self.state["mix"], {"nodes": [], "groups": []}
-        for path, kind in self._layers().items():
+        for path, kind in self.prunable().items():
             found[mix[kind]].append(path)
         return [(path, "nodes") for path in found["nodes"]] + [
             (path, "groups") for path in found["groups"]
         ]
 
-    def _layers(self):
+    def prunable(self):
         """{path: "conv" or "fc"} of the layers that the user lets prune and that can be."""
         layers, skip = self.selection
         model = self.like
@@ -80,17 +119,25 @@ class Loop:
             )
         return found
 
-    def _slowest(self):
-        """(layer, method) that takes the most time and is not frozen; nodes go before groups."""
+    def _costliest(self):
+        """(layer, method) of those not frozen that costs most of what is to be saved.
+
+        That is time, or flash where its budget is missed; nodes go before groups.
+        """
         left = [unit for unit in self.units() if unit[0] not in self.state["frozen"]]
         if not left:
             return None
         first = [unit for unit in left if unit[1] == "nodes"] or left
-        times = {layer["path"]: layer for layer in self.now["layers"]}
+        missed = {name for name, _, _, met in self.budgets() if not met}
+        keys = ["bytes"] if "flash" in missed else []
+        keys += ["time"] if missed != {"flash"} else []
+        layers = {layer["path"]: layer for layer in self.now["layers"]}
+        totals = {key: sum(layer[key] or 0 for layer in layers.values()) for key in keys}
 
         def cost(unit):
-            layer = times[unit[0]]
-            return (layer["time"] or 0, layer["macs"] * layer["density"])
+            layer = layers[unit[0]]
+            shares = [(layer[key] or 0) / totals[key] for key in keys if totals[key]]
+            return (sum(shares), layer["macs"] * layer["density"])
 
         return max(first, key=cost)
 
@@ -126,8 +173,12 @@ class Loop:
         state, started = self.state, time.time()
         index = len(state["steps"])
         before = self._fraction(path, method)
-        tries = sum(not s["kept"] and s["layer"] == path for s in state["steps"])
-        after = max(before * self.options.step ** (1 / (1 << tries)), self.options.min_density)
+        tries = sum(
+            s["layer"] == path and s["round"] == state["round"] and not s["kept"]
+            for s in state["steps"]
+        )
+        step = self.options.step ** (1 / (1 << (tries + state["round"])))
+        after = max(before * step, self.options.min_density)
         if after >= before * 0.995:
             return self._freeze(path, f"{before:.1%} of it are left, the least that is asked for")
         if method == "nodes" and self._nodes(path) * (1 - after / before) < 1:
@@ -136,12 +187,9 @@ class Loop:
             model, rates = self._pruned(path, method, after, index)
         except ValueError as error:
             return self._freeze(path, str(error))
-        trained = training.retrain(
-            model, self.like, self.data, self.options.epochs, self.is_back, rates, self.callbacks
-        )
-        values = training.evaluate(trained, self.like, self.data, None)
-        value = values[state["config"]["metric"]]
-        reason = "" if self.is_good(values) else self._why(value)
+        trained = self.retrain(model, rates)
+        value = training.evaluate(trained, self.like, self.data, None)[self.goal.metric]
+        reason = "" if self.goal.is_good(value) else self.goal.why_not(value)
         found = describe(trained, self.options.width) if reason else self.meter(trained)
         if not reason and method == "nodes" and found["time"] >= self.now["time"]:
             reason = (
@@ -152,6 +200,7 @@ class Loop:
         step = {
             **found,
             "index": index,
+            "round": state["round"],
             "layer": path,
             "method": "elements" if self.options.width == 1 and method == "groups" else method,
             "from": before,
@@ -171,8 +220,9 @@ class Loop:
             state["fractions"].setdefault(method, {})[path] = after
         elif tries + 1 >= TRIES:
             state["frozen"][path] = f"pruned further, {reason}"
+            state["tried"].append(path)
         self.say(self._line(step))
-        self._add_seconds(started)
+        self.add_seconds(started)
         self.folder.save()
         if kept:
             self.folder.set_best(name)
@@ -183,14 +233,15 @@ class Loop:
         keras.utils.set_random_seed(self.options.seed * 100_003 + index + 1)
         plain, fractions = self.folder.load_model(self.best_file), self.state["fractions"]
         if method == "nodes":
-            small = self._cut(plain, {path: after / self._fraction(path, method)})
+            small = self.cut(plain, {path: after / self._fraction(path, method)})
             rates = self._node_rates(plain, small)
             return small, rates
         density = {**fractions.get("groups", {}), path: after}
         wrapped = training.prune_groups(plain, density, self.options.width, self.options.target)
         return wrapped, training.dropout_rates(wrapped, self.state["dropout"])
 
-    def _cut(self, plain, fraction):
+    def cut(self, plain, fraction):
+        """A smaller copy: fraction[path] of a layer's nodes stay."""
         training.compile_like(plain, self.like)  # for its loss
         options = self.options
         return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
@@ -209,34 +260,6 @@ class Loop:
 
     def _nodes(self, path):
         return next(own["nodes"] for own in self.now["layers"] if own["path"] == path)
-
-    # Whether it was good.
-
-    @property
-    def bar(self):
-        """The worst value of the metric that a step is kept at."""
-        config, baseline = self.state["config"], self.state["baseline"]["metric"]
-        sign = 1 if config["mode"] == "max" else -1
-        return baseline - sign * self.options.max_accuracy_drop
-
-    def is_good(self, values):
-        """Whether {metric: value} is good enough for a step to be kept."""
-        value = values[self.state["config"]["metric"]]
-        if not math.isfinite(value):
-            return False
-        if self.state["config"]["mode"] == "max":
-            return value >= self.bar - EPSILON
-        return value <= self.bar + EPSILON
-
-    def is_back(self, model):
-        """Whether the model is as good as the dense one, so that its training may end."""
-        values = model.evaluate(**self.data.evaluate(), verbose=0, return_dict=True)
-        value, baseline = values[self.state["config"]["metric"]], self.state["baseline"]["metric"]
-        return value >= baseline if self.state["config"]["mode"] == "max" else value <= baseline
-
-    def _why(self, value):
-        metric = self.state["config"]["metric"]
-        return f"{metric} did not come back: {value:.4f}, where {self.bar:.4f} is needed"
 
     # What is said.
 
@@ -277,60 +300,9 @@ class Loop:
             return ""
         return f"; at most {steps * sum(seconds) / len(seconds) / 60:.0f} minutes left"
 
-    def _add_seconds(self, started):
+    def add_seconds(self, started):
+        """Counts what has gone by since `started`."""
         self.state["seconds"] = round(self.state["seconds"] + time.time() - started, 1)
-
-    # The trial of two mixes.
-
-    def _race(self):
-        """Which of nodes and groups the convolutions lose: the faster that keeps the accuracy."""
-        paper, started = self.options.paper_mix, time.time()
-        convs = [path for path, kind in self._layers().items() if kind == "conv"]
-        results = {}
-        for method in ("groups", "nodes") if convs else ():
-            try:
-                trained = self._trial(convs, method)
-            except ValueError as error:
-                self.say(f"trial of {method}: {error}")
-                continue
-            values = training.evaluate(trained, self.like, self.data, None)
-            found = self.meter(trained)
-            results[method] = (self.is_good(values), found["time"], values)
-            self.say(self._trial_line(method, found["time"], values))
-        good = {method: time for method, (kept, time, _) in results.items() if kept}
-        best = min(good, key=good.get) if good else paper["conv"]
-        for method, (_, seconds, values) in results.items():
-            self.state["decisions"].append(self._trial_line(method, seconds, values))
-        if results:
-            why = "the faster that kept the accuracy" if good else "as neither kept it"
-            same = "as" if best == paper["conv"] else "unlike"
-            self.state["decisions"].append(
-                f"Convolutions lose {best}, {why}; {same} the paper for this parallelism."
-            )
-            self.say(self.state["decisions"][-1])
-        self._add_seconds(started)
-        self._take({**paper, "conv": best})
-
-    def _trial(self, convs, method):
-        keras.utils.set_random_seed(self.options.seed * 100_003)
-        plain = self.folder.load_model(DENSE)
-        if method == "groups":
-            density = dict.fromkeys(convs, TRIAL)
-            model = training.prune_groups(plain, density, self.options.width, self.options.target)
-        else:
-            model = self._cut(plain, dict.fromkeys(convs, math.sqrt(TRIAL)))
-        rates = training.dropout_rates(model, {})
-        return training.retrain(
-            model, self.like, self.data, self.options.epochs, self.is_back, rates, self.callbacks
-        )
-
-    def _trial_line(self, method, seconds, values):
-        metric = self.state["config"]["metric"]
-        return (
-            f"With half of their multiply-accumulates, by {method}, the convolutions give "
-            f"{figure(seconds)} {self.meter.unit} ({self.meter.source}) at {metric} "
-            f"{values[metric]:.4f}."
-        )
 
 
 def time_stamp() -> str:

@@ -31,6 +31,8 @@ class Options:
     step: float = 0.6
     min_density: float = 0.02
     criterion: str = "taylor"
+    rounds: int = 3
+    distillation: float = 1.0
     seed: int = 0
 
     def __post_init__(self):
@@ -45,8 +47,12 @@ class Options:
         for name in ("step", "min_density"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"`{name}` lies between 0 and 1; got {getattr(self, name)!r}.")
-        if not isinstance(self.epochs, int) or self.epochs < 1:
-            raise ValueError(f"`epochs` is a whole number from 1 on; got {self.epochs!r}.")
+        for name in ("epochs", "rounds"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` is a whole number from 1 on; got {value!r}.")
+        if not 0 <= self.distillation < math.inf:
+            raise ValueError(f"`distillation` is a number from 0 on; got {self.distillation!r}.")
         if not math.isfinite(self.max_accuracy_drop) or self.max_accuracy_drop < 0:
             raise ValueError(
                 "`max_accuracy_drop` is a number from 0 on, in the unit of the metric; "

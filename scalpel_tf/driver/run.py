@@ -56,6 +56,8 @@ def scalpel(
     step: float = 0.6,
     min_density: float = 0.02,
     criterion: str = "taylor",
+    rounds: int = 3,
+    distillation: float = 1.0,
     layers=None,
     skip=None,
     fit_options: dict | None = None,
@@ -68,7 +70,8 @@ def scalpel(
 
     Every layer is timed on the target, the slowest is pruned further, the model trains on, and the
     step is kept if the validation metric is back, else undone; a layer that twice could not be
-    pruned further is frozen. It ends when all are frozen or the budgets are met. Microcontrollers
+    pruned further is frozen for this round. A round in which no layer is left is followed by one of
+    smaller steps. It ends when a round brings nothing or the budgets are met. Microcontrollers
     lose groups of weights; CPUs nodes of convolutions and groups of fully connected layers; GPUs
     nodes. Then the model becomes int8 (and trains on as such where that costs accuracy) and a C
     project on a microcontroller, a library on x86-64.
@@ -90,11 +93,16 @@ def scalpel(
     mix: "paper", {"conv": "nodes" | "groups", "fc": ...}, or "auto": nodes and groups are both
         tried on the convolutions, and the faster that keeps the accuracy is taken.
     metric: the name of a compiled metric; the first accuracy, else the loss.
-    epochs: of training in each step, at most: it ends when the metric is back. A constant learning
-        rate falls along half a cosine; a schedule of the optimizer starts anew in each step.
+    epochs: of training in each step, at most: it ends when the metric is back, with the weights of
+        its best epoch, and where they are not good enough goes on for as many epochs once. A
+        constant learning rate falls along half a cosine; a schedule of the optimizer starts anew in
+        each step.
     step: what a step leaves of a layer, in (0, 1); after a step that was undone, its root.
     min_density: the least that stays of a layer.
     criterion: of nodes, as in `prune_nodes`.
+    rounds: at most; the paper's loop has one.
+    distillation: how much a classifier learns from the dense model's softened answers, beside your
+        own loss (Hinton et al., 2015, temperature 2); 0 for your loss alone.
     layers, skip: what may be pruned, what not, as in `prune`.
     fit_options: further arguments of `fit`, such as batch_size and class_weight.
     callbacks: for every `fit`: a list, or a function that makes one for each.
@@ -118,6 +126,8 @@ def scalpel(
         step=step,
         min_density=min_density,
         criterion=criterion,
+        rounds=rounds,
+        distillation=distillation,
         seed=seed,
     )
     fit_options = dict(fit_options or {})
@@ -196,6 +206,8 @@ def _begin(folder, model, options, data, meters, command):
         "fractions": {},
         "dropout": {},
         "frozen": {},
+        "tried": [],
+        "round": 0,
         "decisions": [],
         "decided": None,
         "int8": None,

@@ -5,11 +5,14 @@ import math
 
 import keras
 
+from scalpel_tf.driver.distillation import distil, forget
 from scalpel_tf.models import walk
 from scalpel_tf.train import callbacks
 from scalpel_tf.train.layers import PruneWrapper
 from scalpel_tf.train.nodes import prune_nodes
 from scalpel_tf.train.wrap import prune, strip
+
+CYCLES = 2  # of training in a step: the second where the first did not bring the metric back
 
 
 def compile_like(model, like):
@@ -73,15 +76,19 @@ def direction(name) -> str:
     return "min" if any(word in name.lower() for word in low) else "max"
 
 
-class Follow(keras.callbacks.Callback):
-    """Lets a constant learning rate fall along half a cosine, and stops when the metric is back.
+class Recover(keras.callbacks.Callback):
+    """Trains a step in cycles, and ends it with the weights of its best epoch.
 
-    check: a function of the model; True ends the fit after that epoch.
+    A constant learning rate falls along half a cosine in each cycle. The fit ends as soon as the
+    metric is back, and after a cycle whose best epoch is good enough.
+
+    epochs: of a cycle.  goal: a `Goal`.  data: whose validation data decide.
     """
 
-    def __init__(self, epochs, check):
+    def __init__(self, epochs, goal, data):
         super().__init__()
-        self.epochs, self.check = epochs, check
+        self.epochs, self.goal, self.data = epochs, goal, data
+        self.best, self.weights = math.nan, None
 
     def on_train_begin(self, logs=None):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
@@ -95,12 +102,21 @@ class Follow(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.optimizer is not None:
-            falls = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+            falls = 0.5 * (1 + math.cos(math.pi * (epoch % self.epochs) / self.epochs))
             self.optimizer.learning_rate = self.rate * max(falls, 0.02)
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 < self.epochs and self.check(self.model):
+        values = self.model.evaluate(**self.data.evaluate(), verbose=0, return_dict=True)
+        value = values[self.goal.metric]
+        if self.weights is None or self.goal.score(value) > self.goal.score(self.best):
+            self.best, self.weights = value, self.model.get_weights()
+        ends_cycle = (epoch + 1) % self.epochs == 0
+        if self.goal.is_back(value) or (ends_cycle and self.goal.is_good(self.best)):
             self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self.weights is not None:
+            self.model.set_weights(self.weights)
 
 
 def prune_groups(model, density, width, target):
@@ -117,18 +133,21 @@ def cut_nodes(model, fraction, criterion, data, seed):
     return prune_nodes(model, criterion, ratio=ratio, data=data, seed=seed)
 
 
-def retrain(model, like, data, epochs, check, rates, user_callbacks):
-    """Fits as the user would, for at most `epochs`; the plain model.
+def retrain(model, like, data, epochs, goal, rates, user_callbacks, teacher=None, strength=0.0):
+    """Fits as the user would, for at most CYCLES times `epochs`; the plain model.
 
-    rates: path of a Dropout -> its rate in this fit.
+    rates: path of a Dropout -> its rate in this fit.  teacher, strength: as in `distil`.
     """
     compile_like(model, like)
+    if teacher is not None:
+        distil(model, teacher, strength)
     adjust = [callbacks.AdjustDropout(rates)] if rates else []
     model.fit(
         **{"verbose": 0, **data.train()},
-        epochs=epochs,
-        callbacks=[*adjust, Follow(epochs, check), *user_callbacks],
+        epochs=CYCLES * epochs,
+        callbacks=[*adjust, Recover(epochs, goal, data), *user_callbacks],
     )
+    forget(model)
     wrapped = any(isinstance(layer, PruneWrapper) for _, layer in walk(model))
     return strip(model) if wrapped else model
 
