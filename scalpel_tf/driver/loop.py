@@ -10,11 +10,12 @@ from scalpel_tf.driver import training, trial
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.goal import Goal
 from scalpel_tf.driver.measure import describe
+from scalpel_tf.driver.units import prunable
 from scalpel_tf.models import walk
 from scalpel_tf.report import figure
-from scalpel_tf.train.layers import kernels, refusal
-from scalpel_tf.train.selectors import selectors, selects
+from scalpel_tf.train.surgery import shrink
 
+NEGLIGIBLE = 0.005  # of the time or bytes of all layers: not worth a step
 TRIES = 2  # of a layer in a round, the second with half a step
 
 
@@ -23,7 +24,7 @@ class Loop:
 
     def __init__(self, like, options, data, folder, meter, selection, user_callbacks):
         self.like, self.options, self.data, self.folder = like, options, data, folder
-        self.meter, self.selection, self._callbacks = meter, selection, user_callbacks
+        self.meter, self._callbacks = meter, user_callbacks
         self.state = state = folder.state
         self.goal = Goal(
             state["config"]["metric"],
@@ -31,6 +32,7 @@ class Loop:
             state["baseline"]["metric"],
             options.max_accuracy_drop,
         )
+        self.prunable = prunable(like, *selection)
         self._dense = None
 
     @property
@@ -94,30 +96,11 @@ class Loop:
     def units(self):
         """(layer, method) of all that may be pruned: what loses nodes first, then groups."""
         mix, found = self.state["mix"], {"nodes": [], "groups": []}
-        for path, kind in self.prunable().items():
+        for path, kind in self.prunable.items():
             found[mix[kind]].append(path)
         return [(path, "nodes") for path in found["nodes"]] + [
             (path, "groups") for path in found["groups"]
         ]
-
-    def prunable(self):
-        """{path: "conv" or "fc"} of the layers that the user lets prune and that can be."""
-        layers, skip = self.selection
-        model = self.like
-        included = None if layers is None else selectors(model, "layers", layers)
-        excluded = selectors(model, "skip", skip)
-        found = {}
-        for path, layer in walk(model):
-            wanted = included is None or any(selects(s, path, layer) for s in included)
-            if not wanted or any(selects(s, path, layer) for s in excluded) or refusal(layer):
-                continue
-            kinds = {kind for _, kind in kernels(layer)}
-            found[path] = "fc" if kinds <= {"dense", "embedding"} else "conv"
-        if not found:
-            raise ValueError(
-                f"Model {model.name!r} has no layer to prune; `layers` and `skip` leave none."
-            )
-        return found
 
     def _costliest(self):
         """(layer, method) of those not frozen that costs most of what is to be saved.
@@ -134,12 +117,15 @@ class Loop:
         layers = {layer["path"]: layer for layer in self.now["layers"]}
         totals = {key: sum(layer[key] or 0 for layer in layers.values()) for key in keys}
 
-        def cost(unit):
-            layer = layers[unit[0]]
-            shares = [(layer[key] or 0) / totals[key] for key in keys if totals[key]]
-            return (sum(shares), layer["macs"] * layer["density"])
+        def share(path):
+            return sum((layers[path][key] or 0) / totals[key] for key in keys if totals[key])
 
-        return max(first, key=cost)
+        worth = [unit for unit in first if share(unit[0]) >= NEGLIGIBLE]
+        for path, _ in first if not worth else ():
+            self._freeze(path, f"it is {share(path):.2%} of the {' and '.join(keys)}")
+        if not worth:
+            return self._costliest()
+        return max(worth, key=lambda unit: (share(unit[0]), layers[unit[0]]["kept"]))
 
     @property
     def now(self):
@@ -188,6 +174,8 @@ class Loop:
         except ValueError as error:
             return self._freeze(path, str(error))
         trained = self.retrain(model, rates)
+        small = self._without_dead_nodes(trained) if method == "groups" else trained
+        trained, dead = small, small is not trained
         value = training.evaluate(trained, self.like, self.data, None)[self.goal.metric]
         reason = "" if self.goal.is_good(value) else self.goal.why_not(value)
         found = describe(trained, self.options.width) if reason else self.meter(trained)
@@ -218,6 +206,8 @@ class Loop:
             self.folder.save_model(trained, name)
             state["best"], state["dropout"] = index, step["dropout"]
             state["fractions"].setdefault(method, {})[path] = after
+            if dead:
+                self._count_groups(found)
         elif tries + 1 >= TRIES:
             state["frozen"][path] = f"pruned further, {reason}"
             state["tried"].append(path)
@@ -245,6 +235,26 @@ class Loop:
         training.compile_like(plain, self.like)  # for its loss
         options = self.options
         return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
+
+    def _without_dead_nodes(self, model):
+        """The model without nodes that have lost every weight, where it is faster so.
+
+        Its outputs are the same. Groups of the next layer shift, so that it can be slower.
+        """
+        try:
+            small = shrink(model)
+        except ValueError:  # of a network that surgery cannot read
+            return model
+        if small.count_params() == model.count_params():
+            return model
+        return small if self.meter(small)["time"] < self.meter(model)["time"] else model
+
+    def _count_groups(self, found):
+        """Densities after a layer has lost nodes, which change what they are a fraction of."""
+        groups = self.state["fractions"].get("groups", {})
+        for layer in found["layers"]:
+            if layer["path"] in groups:
+                groups[layer["path"]] = layer["density"]
 
     def _node_rates(self, plain, small):
         """Rates of dropout that nodes feed: each cut takes its part of what is left."""

@@ -18,7 +18,7 @@ def choose(loop) -> dict[str, str]:
     The paper's for this parallelism where neither keeps it.
     """
     paper, started = loop.options.paper_mix, time.time()
-    convs = [path for path, kind in loop.prunable().items() if kind == "conv"]
+    convs = [path for path, kind in loop.prunable.items() if kind == "conv"]
     lines, good = [], {}
     for method in ("groups", "nodes") if convs else ():
         try:
