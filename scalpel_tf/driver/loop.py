@@ -1,12 +1,11 @@
 """The loop of Scalpel: time every layer, prune the slowest further, train, keep it or undo it."""
 
-import math
 import time
 from datetime import datetime, timezone
 
 import keras
 
-from scalpel_tf.driver import training, trial
+from scalpel_tf.driver import progress, training, trial
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.goal import Goal
 from scalpel_tf.driver.measure import describe
@@ -83,6 +82,10 @@ class Loop:
             options.distillation,
         )
 
+    def value_of(self, model):
+        """The metric of a model on the validation data."""
+        return training.evaluate(model, self.like, self.data, None)[self.goal.metric]
+
     def _teacher(self):
         if not self.options.distillation:
             return None
@@ -158,7 +161,7 @@ class Loop:
     def _step(self, path, method):
         state, started = self.state, time.time()
         index = len(state["steps"])
-        before = self._fraction(path, method)
+        before = self.fraction(path, method)
         tries = sum(
             s["layer"] == path and s["round"] == state["round"] and not s["kept"]
             for s in state["steps"]
@@ -173,10 +176,11 @@ class Loop:
             model, rates = self._pruned(path, method, after, index)
         except ValueError as error:
             return self._freeze(path, str(error))
-        trained = self.retrain(model, rates)
-        small = self._without_dead_nodes(trained) if method == "groups" else trained
-        trained, dead = small, small is not trained
-        value = training.evaluate(trained, self.like, self.data, None)[self.goal.metric]
+        trained, dead = self.retrain(model, rates), False
+        value = self.value_of(trained)
+        if method == "groups" and self.goal.is_good(value):
+            trained, dead = self._without_dead_nodes(trained)
+            value = self.value_of(trained)
         reason = "" if self.goal.is_good(value) else self.goal.why_not(value)
         found = describe(trained, self.options.width) if reason else self.meter(trained)
         if not reason and method == "nodes" and found["time"] >= self.now["time"]:
@@ -211,7 +215,7 @@ class Loop:
         elif tries + 1 >= TRIES:
             state["frozen"][path] = f"pruned further, {reason}"
             state["tried"].append(path)
-        self.say(self._line(step))
+        self.say(progress.line(self, step))
         self.add_seconds(started)
         self.folder.save()
         if kept:
@@ -223,7 +227,7 @@ class Loop:
         keras.utils.set_random_seed(self.options.seed * 100_003 + index + 1)
         plain, fractions = self.folder.load_model(self.best_file), self.state["fractions"]
         if method == "nodes":
-            small = self.cut(plain, {path: after / self._fraction(path, method)})
+            small = self.cut(plain, {path: after / self.fraction(path, method)})
             rates = self._node_rates(plain, small)
             return small, rates
         density = {**fractions.get("groups", {}), path: after}
@@ -237,17 +241,18 @@ class Loop:
         return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
 
     def _without_dead_nodes(self, model):
-        """The model without nodes that have lost every weight, where it is faster so.
+        """(the model without nodes that have lost every weight, True) where it is faster so.
 
         Its outputs are the same. Groups of the next layer shift, so that it can be slower.
         """
         try:
             small = shrink(model)
         except ValueError:  # of a network that surgery cannot read
-            return model
+            return model, False
         if small.count_params() == model.count_params():
-            return model
-        return small if self.meter(small)["time"] < self.meter(model)["time"] else model
+            return model, False
+        faster = self.meter(small)["time"] < self.meter(model)["time"]
+        return (small, True) if faster else (model, False)
 
     def _count_groups(self, found):
         """Densities after a layer has lost nodes, which change what they are a fraction of."""
@@ -265,7 +270,8 @@ class Loop:
                 rates[path] = rates.get(path, original[path]) * rate / original[path]
         return rates
 
-    def _fraction(self, path, method):
+    def fraction(self, path, method):
+        """What is left of a layer's groups or nodes."""
         return self.state["fractions"].get(method, {}).get(path, 1.0)
 
     def _nodes(self, path):
@@ -285,30 +291,6 @@ class Loop:
         self.state["decisions"].append(sentence)
         self.say(sentence)
         self.folder.save()
-
-    def _line(self, step):
-        name, value = self.state["config"]["metric"], step["metric"]
-        what = f"step {step['index']}: {step['layer']} {step['from']:.1%} -> {step['to']:.1%} of "
-        what += f"its {step['method']}, {name} {value:.4f}"
-        if not step["kept"]:
-            return f"{what}, undone ({step['reason']}){self._left()}"
-        ratio = self.state["baseline"]["time"] / step["time"] if step["time"] else math.nan
-        return (
-            f"{what}, kept: {figure(step['time'])} {self.meter.unit} ({self.meter.source}), "
-            f"{ratio:.2f}x the dense network's speed{self._left()}"
-        )
-
-    def _left(self):
-        """The time that is left at most, from the steps so far."""
-        seconds = [step["seconds"] for step in self.state["steps"]]
-        steps = 0
-        for path, method in self.units():
-            if path not in self.state["frozen"]:
-                room = math.log(self.options.min_density / self._fraction(path, method))
-                steps += max(1, math.ceil(room / math.log(self.options.step)))
-        if not seconds or not steps:
-            return ""
-        return f"; at most {steps * sum(seconds) / len(seconds) / 60:.0f} minutes left"
 
     def add_seconds(self, started):
         """Counts what has gone by since `started`."""

@@ -26,7 +26,7 @@ def choose(loop) -> dict[str, str]:
         except ValueError as error:
             loop.say(f"trial of {method}: {error}")
             continue
-        value = training.evaluate(trained, loop.like, loop.data, None)[loop.goal.metric]
+        value = loop.value_of(trained)
         found = loop.meter(trained)["time"]
         if loop.goal.is_good(value):
             good[method] = found
