@@ -15,7 +15,9 @@ scratch  a new network of these widths, trained for as many epochs as the dense 
          and what was left took together
 Where a recipe has "distillation", what is left and scratch learn from the labels and from the
 answers of the dense network. LeNet-300-100 trains on for three times the epochs of its dense
-network, with the same input dropout; there is no dense control of that length.
+network, with the same input dropout; there is no dense control of that length. Where a recipe has
+"cycles", the weights are the mean of those at the end of this training and of those after each
+cycle more.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from small_networks import build, error, fit, load, machine, macs, save, sizes, widths
+from small_networks import average, build, error, fit, load, machine, macs, save, sizes, widths
 
 import scalpel_tf as sc
 from scalpel_tf.report import save_json, table
@@ -62,7 +64,8 @@ RECIPES = {
         ],
         "retrain": LENET_5
         | {"epochs": 40, "rate": 0.03, "l2": 5e-5}
-        | {"distillation": {"share": 0.7, "temperature": 2}},
+        | {"distillation": {"share": 0.7, "temperature": 2}}
+        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
     },
     "convnet": {
         "dense": CONVNET | {"epochs": 28, "rate": 0.02},
@@ -72,8 +75,9 @@ RECIPES = {
             | {"rate": 0.005, "l1": 2e-2, "growth": 1.15, "constant": True},
         ],
         "retrain": CONVNET
-        | {"shift": 1, "epochs": 45, "rate": 0.05, "l2": 5e-5}
-        | {"distillation": {"share": 0.5, "temperature": 2}},
+        | {"shift": 1, "epochs": 100, "rate": 0.05, "l2": 5e-5}
+        | {"distillation": {"share": 0.5, "temperature": 2}}
+        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.025}},
     },
 }
 
@@ -128,7 +132,7 @@ def run(network, method, seed, data, folder):
             "network": network,
             "method": method,
             "seed": seed,
-            "validation_error": error(model, data.x_valid, data.y_valid),
+            "validation_error": valid_error(model, data),
             "seconds": round(time.time() - started),
             "command": COMMAND,
         }
@@ -151,20 +155,34 @@ def make(network, method, seed, data, folder, backup):
         fit(model, data, recipe["dense"], backup=backup / "dense")
         return model, {"recipe": recipe["dense"]}
     dense, _ = run(network, "dense", seed, data, folder)
-    about, retrain = {}, recipe["retrain"]
+    retrain, first = recipe["retrain"], backup / "first.npz"
+    if not first.exists():
+        model, about = cut(network, method, seed, dense, data, folder, backup)
+        retrained = retrain | {"epochs": about.pop("epochs", retrain["epochs"])}
+        about |= {"recipe": retrained, "validation_error_before": valid_error(model, data)}
+        fit(model, data, retrained, teacher=dense, backup=backup / "retrain")
+        save(model, first, backup / "retrain", **about)
+    model, about = load(first, network)
+    if "cycles" in retrain:
+        model = average(model, data, retrain, seed=seed, teacher=dense, backup=backup)
+        about["recipe"]["cycles"] = retrain["cycles"]
+    return model, about
+
+
+def cut(network, method, seed, dense, data, folder, backup):
+    """(what is left of the dense network, how it came about)."""
+    recipe = RECIPES[network]
     if method == "masks":
-        model, about = cut_by_masks(dense, data, recipe["masks"], backup)
-    else:
-        masks, about_masks = run(network, "masks", seed, data, folder)
-        if method == "scratch":
-            model = build(network, widths(masks))
-            epochs = recipe["dense"]["epochs"] + about_masks["mask_epochs"] + retrain["epochs"]
-            retrain = retrain | {"epochs": epochs}
-        else:
-            model = cut_by_criterion(dense, data, method, widths(masks), seed)
-    before = error(model, data.x_valid, data.y_valid)
-    fit(model, data, retrain, teacher=dense, backup=backup / "retrain")
-    return model, about | {"recipe": retrain, "validation_error_before": before}
+        return cut_by_masks(dense, data, recipe["masks"], backup)
+    masks, about = run(network, "masks", seed, data, folder)
+    if method == "scratch":
+        epochs = recipe["dense"]["epochs"] + about["mask_epochs"] + recipe["retrain"]["epochs"]
+        return build(network, widths(masks)), {"epochs": epochs}
+    return cut_by_criterion(dense, data, method, widths(masks), seed), {}
+
+
+def valid_error(model, data):
+    return error(model, data.x_valid, data.y_valid)
 
 
 def cut_by_masks(dense, data, stages, backup):

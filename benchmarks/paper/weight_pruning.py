@@ -1,4 +1,4 @@
-"""LeNet-5 and ConvNet pruned in SIMD groups of weights, for the tables of paper.py.
+"""LeNet-300-100, LeNet-5 and ConvNet pruned in SIMD groups of weights, for the tables of paper.py.
 
     python benchmarks/paper/weight_pruning.py          # makes what is missing
 
@@ -11,6 +11,8 @@ w4, w8   the dense network of node_pruning.py, whose groups of that many weights
          2016, eq. 2), and learns from the labels and from the answers of the dense network
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
+Where a recipe has "cycles", the weights are the mean of those at the end of this training and of
+those after each cycle more.
 """
 
 import argparse
@@ -22,16 +24,24 @@ import keras
 import node_pruning
 import tensorflow as tf
 from keras import ops
-from small_networks import BATCH, error, fit, load, save
+from small_networks import BATCH, average, chain, error, fit, load, save
 
 import scalpel_tf as sc
 
 COMMAND = "python benchmarks/paper/weight_pruning.py"
+LENET_300_100 = {"input_dropout": 0.2, "epochs": 125, "flat": 65, "rate": 0.1, "l2": 5e-5}
+LENET_300_100 |= {"prune_epochs": 60, "cycles": {"count": 3, "epochs": 15, "rate": 0.05}}
 LENET_5 = {"shift": 1, "epochs": 60, "flat": 20, "rate": 0.03, "l2": 5e-5, "prune_epochs": 20}
 LENET_5 |= {"distillation": {"share": 0.7, "temperature": 2}}
+LENET_5 |= {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
 CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}}
 RECIPES = {
+    "lenet_300_100": {
+        "w4": LENET_300_100
+        | {"width": 4, "group_lasso": 5e-5}
+        | {"density": {"fc1": 0.0405, "fc2": 0.083, "fc3": 0.5}},
+    },
     "lenet_5": {
         "w4": LENET_5
         | {"width": 4, "group_lasso": 3e-5}
@@ -46,7 +56,7 @@ RECIPES = {
         | {"density": {"conv1": 0.55, "conv2": 0.28, "conv3": 0.28, "fc1": 0.25}},
     },
 }
-SEEDS = {"lenet_5": (0, 1, 2), "convnet": (0,)}
+SEEDS = {"lenet_300_100": (0, 1, 2), "lenet_5": (0, 1, 2), "convnet": (0,)}
 
 
 class GroupLasso(keras.regularizers.Regularizer):
@@ -82,7 +92,12 @@ def run(network, method, seed, data, folder):
         origin = dense
         if method == "cpu":
             origin, _ = node_pruning.run(network, "masks", seed, data, folder)
-        model = train(origin, dense, recipe, data, backup)
+        first = backup / "first.npz"
+        if not first.exists():
+            save(prune(origin, dense, recipe, data, backup / "first"), first, backup / "first")
+        model, _ = load(first, network)
+        if "cycles" in recipe:
+            model = average(model, data, recipe, seed=seed, teacher=dense, backup=backup)
         about = {
             "network": network,
             "method": method,
@@ -98,14 +113,10 @@ def run(network, method, seed, data, folder):
     return load(path, network)
 
 
-def train(origin, teacher, recipe, data, backup):
+def prune(origin, teacher, recipe, data, backup):
     """`origin` pruned by the recipe while it trains on; plain Keras."""
     ratio = {name: 1 - density for name, density in recipe["density"].items()}
-    others = [
-        layer.name
-        for layer in origin.layers
-        if getattr(layer, "kernel", None) is not None and layer.name not in ratio
-    ]
+    others = [layer.name for layer in chain(origin) if layer.name not in ratio]
     model = sc.prune(origin, width=recipe["width"], ratio=ratio, skip=others or None)
     lasso = keras.Variable(recipe["group_lasso"], trainable=False, name="group_lasso")
     for name in ratio:
@@ -119,8 +130,7 @@ def train(origin, teacher, recipe, data, backup):
     end_step = recipe["prune_epochs"] * math.ceil(len(data.x_train) / BATCH)
     schedule = sc.schedules.Polynomial(max(ratio.values()), end_step)
     free = keras.callbacks.LambdaCallback(on_epoch_begin=release)
-    prune = sc.callbacks.Prune(schedule)
-    fit(model, data, recipe, prune, free, teacher=teacher, backup=backup)
+    fit(model, data, recipe, sc.callbacks.Prune(schedule), free, teacher=teacher, backup=backup)
     return sc.strip(model)
 
 
