@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ PAPER = Path(__file__).parents[2] / "benchmarks" / "paper"
 sys.path.insert(0, str(PAPER))
 
 import node_pruning  # noqa: E402
-from small_networks import load, macs, sizes, widths  # noqa: E402
+from small_networks import average, build, load, macs, sizes, widths  # noqa: E402
 
 
 @pytest.mark.parametrize("seed", node_pruning.CASES["lenet_5"].seeds)
@@ -26,6 +27,27 @@ def test_lenet_5_is_as_small_as_asked(seed):
     assert sum(sizes(masks)) <= node_pruning.CASES["lenet_5"].size * sum(sizes(dense))
     assert about["method"] == "masks" and list(widths(masks)) == ["conv1", "conv2", "fc1"]
     assert np.isfinite(masks(np.zeros((1, 28, 28, 1), np.float32))).all()
+
+
+def test_the_weights_after_each_cycle_are_averaged_and_zeros_stay(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 1, (256, 28, 28, 1)).astype(np.float32)
+    data = SimpleNamespace(x_train=images, y_train=rng.integers(0, 10, 256))
+    recipe = {"l2": 0.0, "cycles": {"count": 2, "epochs": 1, "rate": 0.01}}
+    model = build("lenet_300_100", {})
+    kernel = model.get_layer("fc1").kernel.numpy()
+    kernel[:, ::2] = 0
+    model.get_layer("fc1").kernel.assign(kernel)
+    found = [model.get_weights()]
+    mean = average(model, data, recipe, seed=0, backup=tmp_path).get_weights()
+    found += [load(tmp_path / f"cycle{i}.npz", "lenet_300_100")[0].get_weights() for i in range(2)]
+    assert all(np.abs(found[i][0] - found[i + 1][0]).max() > 1e-4 for i in range(2))
+    for arrays in zip(mean, *found, strict=True):
+        np.testing.assert_allclose(arrays[0], np.mean(arrays[1:], axis=0), atol=1e-7)
+    assert not mean[0][:, ::2].any() and mean[0][:, 1::2].all()
+    model.set_weights(found[0])  # a run that was killed reads the cycles that are there
+    again = average(model, data, recipe, seed=0, backup=tmp_path).get_weights()
+    np.testing.assert_array_equal(again[0], mean[0])
 
 
 def row(method, seed, size, ours):
