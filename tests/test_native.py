@@ -14,7 +14,15 @@ import pytest
 from keras import layers
 
 import scalpel_tf as sc
-from scalpel_tf.deploy import convert, float_formats, kernels, native, native_build, tflite
+from scalpel_tf.deploy import (
+    convert,
+    float_formats,
+    float_winograd,
+    kernels,
+    native,
+    native_build,
+    tflite,
+)
 from scalpel_tf.deploy.float_constants import Constants
 from scalpel_tf.deploy.float_lower import lower
 from scalpel_tf.zoo import networks
@@ -104,6 +112,20 @@ def convolutions():
     )
 
 
+def tiles():
+    """Convolutions that go by tiles: even and odd sizes, groups, all widths of panels."""
+    conv = layers.Conv2D
+    return side_by_side(
+        same=chain((9, 12, 16), conv(40, 3, padding="same", name="winograd_same")),
+        valid=chain((9, 8, 37), conv(33, 3, activation="relu", name="winograd_valid")),
+        smallest=chain((4, 4, 64), conv(24, 3, name="winograd_smallest")),
+        narrow=chain((5, 40, 32), conv(16, 3, name="winograd_narrow")),
+        grouped=chain((8, 9, 68), conv(34, 3, padding="same", groups=2, name="winograd_grouped")),
+        large=chain((7, 9, 19), conv(17, 5, padding="same", name="winograd_large")),
+        blocks=chain((20, 23, 100), conv(57, 5, activation="relu", name="winograd_blocks")),
+    )
+
+
 def windows():
     return side_by_side(
         depthwise=chain((9, 8, 19), layers.DepthwiseConv2D(3, 2, padding="same")),
@@ -120,7 +142,7 @@ def two_inputs():
     return randomised(keras.Model([a, b], y))
 
 
-@pytest.mark.parametrize("make", [products, convolutions, windows, branches, two_inputs])
+@pytest.mark.parametrize("make", [products, convolutions, tiles, windows, branches, two_inputs])
 def test_every_instruction_set_equals_litert(make, tmp_path):
     report = sc.export(make(), target="x86-64", out=tmp_path / "native")
     assert report.error <= 1e-5 and report.isas[-1] == "portable"
@@ -128,6 +150,25 @@ def test_every_instruction_set_equals_litert(make, tmp_path):
         if layer["name"].startswith("groups"):
             assert layer["kernel"].replace(" ", "_") == layer["name"]
             assert layer["density"] < 0.5
+        if layer["name"].startswith("winograd"):
+            assert layer["kernel"] == "winograd"
+
+
+@pytest.mark.parametrize("filter", [3, 5])
+def test_values_at_points_are_a_convolution(filter):
+    """Toom and Cook's identity, with the inverse of the evaluation in the place of the kernels'."""
+    rng = np.random.default_rng(filter)
+    points = np.array(float_winograd.POINTS[filter])
+    size = len(points) + 1
+    x, w = rng.normal(size=size), rng.normal(size=filter)
+    values = np.vstack([points[:, None] ** np.arange(2), [[0, 1]]])  # of two outputs
+    full = np.vstack([points[:, None] ** np.arange(size), np.eye(size)[-1:]])
+    scale = float_winograd.evaluation(filter) @ w
+    apart = points[:, None] - points
+    np.fill_diagonal(apart, 1)
+    interpolation = np.linalg.inv(full).T @ x * [*apart.prod(1), 1]
+    found = values.T @ (scale * interpolation)
+    np.testing.assert_allclose(found, np.correlate(x, w), atol=1e-12)
 
 
 def test_an_error_is_seen(tmp_path, monkeypatch):
@@ -375,7 +416,9 @@ int main(void) {{
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [products, convolutions, windows, branches, two_inputs, None])
+@pytest.mark.parametrize(
+    "make", [products, convolutions, tiles, windows, branches, two_inputs, None]
+)
 def test_no_byte_is_touched_outside_of_the_buffers(make, tmp_path):
     folder = tmp_path / "native"
     if make is None:

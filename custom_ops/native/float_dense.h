@@ -9,6 +9,8 @@
 namespace scalpel {
 namespace {
 
+constexpr int64_t kAhead = 2048;  // floats; about what the memory takes to answer
+
 // Where a tile's panel of weights lies, and which of its channels exist.
 struct Part {
   const float *weights;
@@ -28,7 +30,8 @@ SCALPEL_INLINE void Finish(typename Simd::V v, const typename Simd::V &low,
   }
 }
 
-template <typename Simd, int kVectors, int kPixels>
+// kFirst: whether these weights have not been looked at before; later tiles find them near.
+template <typename Simd, int kVectors, int kPixels, bool kFirst>
 SCALPEL_TARGET void Tile(const scalpel_dense &a, const Part &part, const float *x,
                          const int32_t *pixels, float *y) {
   using V = typename Simd::V;
@@ -46,6 +49,10 @@ SCALPEL_TARGET void Tile(const scalpel_dense &a, const Part &part, const float *
     const int64_t begin = a.taps[tap], end = begin + a.run;
     for (int64_t k = begin; k < end; ++k, weights += part.stride) {
       V w[kVectors];
+      if constexpr (kFirst) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) __builtin_prefetch(weights + kAhead + v * kLanes, 0, 2);
+      }
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) w[v] = Simd::Load(weights + v * kLanes);
 #pragma GCC unroll 32
@@ -71,13 +78,13 @@ SCALPEL_TARGET void Tile(const scalpel_dense &a, const Part &part, const float *
 using TileFunction = void (*)(const scalpel_dense &, const Part &, const float *, const int32_t *,
                               float *);
 
-template <typename Simd, int kVectors, int kMost>
+template <typename Simd, int kVectors, int kMost, bool kFirst>
 SCALPEL_INLINE TileFunction TileOf(int64_t pixels) {
   if constexpr (kMost == 1) {
-    return Tile<Simd, kVectors, 1>;
+    return Tile<Simd, kVectors, 1, kFirst>;
   } else {
-    if (pixels == kMost) return Tile<Simd, kVectors, kMost>;
-    return TileOf<Simd, kVectors, kMost - 1>(pixels);
+    if (pixels == kMost) return Tile<Simd, kVectors, kMost, kFirst>;
+    return TileOf<Simd, kVectors, kMost - 1, kFirst>(pixels);
   }
 }
 
@@ -86,8 +93,9 @@ template <typename Simd, int kVectors, int kMost>
 SCALPEL_TARGET void Tiles(const scalpel_dense &a, const Part &part, const float *x, float *y) {
   const int64_t count = a.pixel_count, tiles = (count + kMost - 1) / kMost;
   const int64_t size = (count + tiles - 1) / tiles;
-  const TileFunction tile = TileOf<Simd, kVectors, kMost>(size);
-  for (int64_t p = 0; p < count; p += size) {
+  TileOf<Simd, kVectors, kMost, true>(size)(a, part, x, a.pixels, y);
+  const TileFunction tile = TileOf<Simd, kVectors, kMost, false>(size);
+  for (int64_t p = size; p < count; p += size) {
     if (p + size > count) p = count - size;
     tile(a, part, x, a.pixels + p, y + p * a.channels);
   }

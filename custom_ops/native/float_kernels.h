@@ -11,6 +11,7 @@
 #include "float_elements.h"
 #include "float_groups.h"
 #include "float_windows.h"
+#include "float_winograd.h"
 
 namespace scalpel {
 namespace {
@@ -51,6 +52,7 @@ constexpr scalpel_float_kernels Table(const char *name, int (*supported)(void)) 
           supported,
           DenseOf<Isa>,
           VectorOf<Isa>,
+          Winograd<Isa>,
           GroupsConv<Isa>,
           GroupsFc<typename Isa::Eight>,
           Depthwise<Wide>,

@@ -40,6 +40,23 @@ typedef struct scalpel_dense {
   float low, high;
 } scalpel_dense;
 
+/* A dense convolution of 3x3 or 5x5 filters by tiles of two by two pixels of y, which see size by
+ * size pixels of x: 4 or 6. weights: for every panel those of the size * size points, as they are
+ * for a dense product. tiles: pairs (floats from x to the first of a tile's pixels, number of its
+ * first pixel of y). `block` tiles are worked on at a time; places: their numbers times `stride`,
+ * the floats that the channels of one tile at one point take. row: floats from a line of x to the
+ * next. padded: floats of the padded image, where there is one. */
+typedef struct scalpel_winograd {
+  const float *weights;
+  const scalpel_panel *panels;
+  const int32_t *tiles;
+  const int32_t *places;
+  const scalpel_border *border; /* or NULL */
+  int64_t padded, row, out_width, channels, depth, stride;
+  int32_t size, panel_count, tile_count, block, run;
+  float low, high;
+} scalpel_winograd;
+
 /* A convolution whose weights are groups of eight neighbours. Group g of row r, one of
  * rows[r] : rows[r + 1], meets eight floats from x + pixel + columns[g] on. strips: pairs (floats
  * from x to the first of `strip` neighbouring pixels, number of that pixel of y); `step` floats lie
@@ -91,6 +108,7 @@ typedef struct scalpel_float_kernels {
   int (*supported)(void);
   void (*dense)(const scalpel_dense *, const float *x, float *scratch, float *y);
   void (*dense_vector)(const scalpel_dense *, const float *x, float *y); /* of one pixel and tap */
+  void (*winograd)(const scalpel_winograd *, const float *x, float *scratch, float *y);
   void (*groups_conv)(const scalpel_groups_conv *, const float *x, float *scratch, float *y);
   void (*groups_fc)(const scalpel_groups_fc *, const float *x, float *y);
   void (*depthwise)(const scalpel_depthwise *, const float *x, float *scratch, float *y);

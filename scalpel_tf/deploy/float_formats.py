@@ -9,6 +9,7 @@ from scalpel_tf.core import gcsr
 
 LANES = 8
 ROWS = 8  # of a slice
+PANEL = 32  # lanes, at most
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Windows:
 
 
 def panel_widths(channels: int) -> list[int]:
-    """Lanes of each panel: 32, and at the end what is left, which is seldom only 8."""
+    """Lanes of each panel: PANEL, and at the end what is left, which is seldom only 8."""
     vectors = -(-channels // LANES)
-    widths = [32] * (vectors // 4)
+    widths = [PANEL] * (vectors // 4)
     if vectors % 4:
         widths.append(LANES * (vectors % 4))
     if len(widths) > 1 and widths[-1] == LANES:

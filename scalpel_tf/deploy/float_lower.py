@@ -2,7 +2,8 @@
 
 from scalpel_tf.deploy import float_ops
 from scalpel_tf.deploy.float_constants import Constants
-from scalpel_tf.deploy.float_matrix import convolution, fully_connected
+from scalpel_tf.deploy.float_convolution import convolution
+from scalpel_tf.deploy.float_matrix import fully_connected
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer
 from scalpel_tf.deploy.tflite import Model

@@ -8,8 +8,9 @@ import numpy as np
 from scalpel_tf.deploy import shapes
 from scalpel_tf.deploy.c_text import params
 from scalpel_tf.deploy.float_constants import Constants
+from scalpel_tf.deploy.float_convolution import convolve
 from scalpel_tf.deploy.float_geometry import geometry
-from scalpel_tf.deploy.float_matrix import LIMITS, border, convolve
+from scalpel_tf.deploy.float_params import LIMITS, border
 from scalpel_tf.deploy.layer import Layer, layer_name
 from scalpel_tf.deploy.plain_ops import operands, pads_of
 from scalpel_tf.deploy.tflite import Model, Operator
