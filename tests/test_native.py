@@ -112,17 +112,27 @@ def convolutions():
     )
 
 
-def tiles():
-    """Convolutions that go by tiles: even and odd sizes, groups, all widths of panels."""
+def squares():
+    """Convolutions by tiles of 2x2: even and odd sizes, groups, several blocks, all panels."""
     conv = layers.Conv2D
     return side_by_side(
-        same=chain((9, 12, 16), conv(40, 3, padding="same", name="winograd_same")),
-        valid=chain((9, 8, 37), conv(33, 3, activation="relu", name="winograd_valid")),
-        smallest=chain((4, 4, 64), conv(24, 3, name="winograd_smallest")),
-        narrow=chain((5, 40, 32), conv(16, 3, name="winograd_narrow")),
-        grouped=chain((8, 9, 68), conv(34, 3, padding="same", groups=2, name="winograd_grouped")),
-        large=chain((7, 9, 19), conv(17, 5, padding="same", name="winograd_large")),
-        blocks=chain((20, 23, 100), conv(57, 5, activation="relu", name="winograd_blocks")),
+        same=chain((10, 13, 48), conv(40, 3, padding="same")),
+        valid=chain((9, 8, 37), conv(33, 3, activation="relu")),
+        smallest=chain((4, 4, 64), conv(24, 3)),
+        grouped=chain((8, 9, 68), conv(34, 3, padding="same", groups=2)),
+        blocks=chain((29, 23, 100), conv(58, 5, activation="relu", groups=2)),
+    )
+
+
+def lines():
+    """By tiles of 1x4: few channels, two, a vector of them and more."""
+    conv = layers.Conv2D
+    return side_by_side(
+        few=chain((13, 14, 3), conv(33, 5, padding="same", activation="relu")),
+        two=chain((10, 20, 2), conv(56, 5, padding="same")),
+        more=chain((7, 8, 19), conv(40, 5, padding="same")),
+        wide=chain((5, 11, 17), conv(24, 3)),
+        vector=chain((3, 4, 16), conv(8, 5, padding="same")),
     )
 
 
@@ -142,7 +152,9 @@ def two_inputs():
     return randomised(keras.Model([a, b], y))
 
 
-@pytest.mark.parametrize("make", [products, convolutions, tiles, windows, branches, two_inputs])
+@pytest.mark.parametrize(
+    "make", [products, convolutions, squares, lines, windows, branches, two_inputs]
+)
 def test_every_instruction_set_equals_litert(make, tmp_path):
     report = sc.export(make(), target="x86-64", out=tmp_path / "native")
     assert report.error <= 1e-5 and report.isas[-1] == "portable"
@@ -150,25 +162,25 @@ def test_every_instruction_set_equals_litert(make, tmp_path):
         if layer["name"].startswith("groups"):
             assert layer["kernel"].replace(" ", "_") == layer["name"]
             assert layer["density"] < 0.5
-        if layer["name"].startswith("winograd"):
-            assert layer["kernel"] == "winograd"
+    chosen = {layer["kernel"] for layer in report.layers}
+    assert chosen == {squares: {"winograd 2x2"}, lines: {"winograd 1x4"}}.get(make, chosen)
 
 
-@pytest.mark.parametrize("filter", [3, 5])
-def test_values_at_points_are_a_convolution(filter):
-    """Toom and Cook's identity, with the inverse of the evaluation in the place of the kernels'."""
-    rng = np.random.default_rng(filter)
-    points = np.array(float_winograd.POINTS[filter])
-    size = len(points) + 1
-    x, w = rng.normal(size=size), rng.normal(size=filter)
-    values = np.vstack([points[:, None] ** np.arange(2), [[0, 1]]])  # of two outputs
-    full = np.vstack([points[:, None] ** np.arange(size), np.eye(size)[-1:]])
-    scale = float_winograd.evaluation(filter) @ w
+@pytest.mark.parametrize("size, filter", [(4, 3), (6, 5), (6, 3), (8, 5)])
+def test_products_at_points_are_a_convolution(size, filter):
+    """Toom and Cook's identity: values at points, multiplied, are those of the product."""
+    rng = np.random.default_rng(size)
+    outputs = size - filter + 1
+    points = np.array([0, *(s * p for p in float_winograd.PAIRS[size] for s in (1, -1))])
+    at_points = np.vstack([points[:, None] ** np.arange(size), np.eye(size)[-1:]])
     apart = points[:, None] - points
     np.fill_diagonal(apart, 1)
-    interpolation = np.linalg.inv(full).T @ x * [*apart.prod(1), 1]
-    found = values.T @ (scale * interpolation)
-    np.testing.assert_allclose(found, np.correlate(x, w), atol=1e-12)
+    x, w = rng.normal(size=size), rng.normal(size=filter)
+    products = np.linalg.inv(at_points).T @ x * [*apart.prod(1), 1]
+    products *= float_winograd.evaluation(size, filter) @ w
+    products += 3 * float_winograd.constant(size, outputs)
+    to_outputs = np.vstack([points[:, None] ** np.arange(outputs), np.eye(outputs)[-1:]])
+    np.testing.assert_allclose(products @ to_outputs, np.correlate(x, w) + 3, atol=1e-12)
 
 
 def test_an_error_is_seen(tmp_path, monkeypatch):
@@ -417,7 +429,7 @@ int main(void) {{
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [products, convolutions, tiles, windows, branches, two_inputs, None]
+    "make", [products, convolutions, squares, lines, windows, branches, two_inputs, None]
 )
 def test_no_byte_is_touched_outside_of_the_buffers(make, tmp_path):
     folder = tmp_path / "native"

@@ -12,6 +12,7 @@
 #include "float_groups.h"
 #include "float_windows.h"
 #include "float_winograd.h"
+#include "float_winograd_lines.h"
 
 namespace scalpel {
 namespace {
@@ -53,6 +54,7 @@ constexpr scalpel_float_kernels Table(const char *name, int (*supported)(void)) 
           DenseOf<Isa>,
           VectorOf<Isa>,
           Winograd<Isa>,
+          WinogradLines<Isa>,
           GroupsConv<Isa>,
           GroupsFc<typename Isa::Eight>,
           Depthwise<Wide>,

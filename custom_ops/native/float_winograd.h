@@ -7,77 +7,12 @@
 
 #include <math.h>
 
+#include "float_points.h"
 #include "float_windows.h"
 #include "scalpel_float.h"
 
 namespace scalpel {
 namespace {
-
-// The points 0, 1, -1 and infinity.
-template <typename Simd, int kSize>
-struct Points {
-  using V = typename Simd::V;
-  static_assert(kSize == 4, "of 3x3 filters");
-
-  SCALPEL_INLINE static V Less(const V &a, const V &b) {
-    return Simd::MultiplyAdd(Simd::Set(-1), b, a);
-  }
-
-  SCALPEL_INLINE static void Input(V (&d)[4]) {
-    const V zero = Less(d[2], d[0]), last = Less(d[3], d[1]);
-    const V one = Simd::Add(d[2], d[1]);
-    d[2] = Less(d[2], d[1]);
-    d[0] = zero;
-    d[1] = one;
-    d[3] = last;
-  }
-
-  SCALPEL_INLINE static void Output(const V (&m)[4], V (&y)[2]) {
-    y[0] = Simd::Add(Simd::Add(m[0], m[1]), m[2]);
-    y[1] = Simd::Add(Less(m[1], m[2]), m[3]);
-  }
-};
-
-// The points 0, 3/4, -3/4, 3/2, -3/2 and infinity, which lose the least.
-template <typename Simd>
-struct Points<Simd, 6> {
-  using V = typename Simd::V;
-  static constexpr float kNear = 0.75f, kFar = 1.5f;
-
-  SCALPEL_INLINE static V AndScaled(const V &a, float scale, const V &b) {
-    return Simd::MultiplyAdd(Simd::Set(scale), b, a);
-  }
-
-  // (x^2 - near^2) (x^2 - far^2) of coefficients two apart.
-  SCALPEL_INLINE static V Ends(const V &a, const V &b, const V &c) {
-    const V two = AndScaled(c, -kNear * kNear - kFar * kFar, b);
-    return AndScaled(two, kNear * kNear * kFar * kFar, a);
-  }
-
-  // (x + point) (x^2 - other^2) and the same of -point.
-  SCALPEL_INLINE static void Pair(const V (&d)[6], float point, float other, V &plus, V &minus) {
-    const V even = AndScaled(d[4], -other * other, d[2]);
-    const V odd = AndScaled(d[3], -other * other, d[1]);
-    plus = AndScaled(even, point, odd);
-    minus = AndScaled(even, -point, odd);
-  }
-
-  SCALPEL_INLINE static void Input(V (&d)[6]) {
-    V out[6];
-    out[0] = Ends(d[0], d[2], d[4]);
-    Pair(d, kNear, kFar, out[1], out[2]);
-    Pair(d, kFar, kNear, out[3], out[4]);
-    out[5] = Ends(d[1], d[3], d[5]);
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i) d[i] = out[i];
-  }
-
-  SCALPEL_INLINE static void Output(const V (&m)[6], V (&y)[2]) {
-    const V near = AndScaled(m[1], -1, m[2]), far = AndScaled(m[3], -1, m[4]);
-    y[0] = Simd::Add(Simd::Add(m[0], Simd::Add(m[1], m[2])), Simd::Add(m[3], m[4]));
-    y[1] = AndScaled(AndScaled(m[5], kNear, near), kFar, far);
-  }
-};
 
 // A vector of channels of one tile: x, lines `row` floats apart, -> v, points `plane` apart.
 template <typename Simd, int kSize>
@@ -115,14 +50,14 @@ SCALPEL_INLINE void TileOut(const float *m, int64_t plane, int64_t lanes, float 
     V column[kSize], two[2];
 #pragma GCC unroll 6
     for (int i = 0; i < kSize; ++i) column[i] = Simd::Load(m + (i * kSize + j) * plane);
-    Points<Simd, kSize>::Output(column, two);
+    Points<Simd, kSize>::template Output<2>(column, two);
     lines[0][j] = two[0];
     lines[1][j] = two[1];
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i, y += row) {
     V two[2];
-    Points<Simd, kSize>::Output(lines[i], two);
+    Points<Simd, kSize>::template Output<2>(lines[i], two);
     Finish<Simd>(two[0], Simd::Set(low), Simd::Set(high), lanes, y);
     Finish<Simd>(two[1], Simd::Set(low), Simd::Set(high), lanes, y + channels);
   }

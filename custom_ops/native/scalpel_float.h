@@ -57,6 +57,22 @@ typedef struct scalpel_winograd {
   float low, high;
 } scalpel_winograd;
 
+/* The same by tiles of one by four pixels of y, which see `size` pixels of each line: 6 or 8.
+ * weights: for every panel those of the `size` points. tiles: where in a line of y each tile
+ * begins. `block` lines of y are worked on at a time; places: floats to each of their tiles from
+ * the first, in (tiles, lines, depth). values: floats of the tiles at all points, with 16 more at
+ * each. */
+typedef struct scalpel_winograd_lines {
+  const float *weights;
+  const scalpel_panel *panels;
+  const int32_t *tiles;
+  const int32_t *places;
+  const scalpel_border *border; /* or NULL */
+  int64_t padded, values, row, out_width, channels, depth;
+  int32_t size, panel_count, tile_count, lines, out_height, block, run;
+  float low, high;
+} scalpel_winograd_lines;
+
 /* A convolution whose weights are groups of eight neighbours. Group g of row r, one of
  * rows[r] : rows[r + 1], meets eight floats from x + pixel + columns[g] on. strips: pairs (floats
  * from x to the first of `strip` neighbouring pixels, number of that pixel of y); `step` floats lie
@@ -109,6 +125,7 @@ typedef struct scalpel_float_kernels {
   void (*dense)(const scalpel_dense *, const float *x, float *scratch, float *y);
   void (*dense_vector)(const scalpel_dense *, const float *x, float *y); /* of one pixel and tap */
   void (*winograd)(const scalpel_winograd *, const float *x, float *scratch, float *y);
+  void (*winograd_lines)(const scalpel_winograd_lines *, const float *x, float *scratch, float *y);
   void (*groups_conv)(const scalpel_groups_conv *, const float *x, float *scratch, float *y);
   void (*groups_fc)(const scalpel_groups_fc *, const float *x, float *y);
   void (*depthwise)(const scalpel_depthwise *, const float *x, float *scratch, float *y);

@@ -10,6 +10,7 @@ import numpy as np
 from scalpel_tf.deploy import float_costs as costs
 from scalpel_tf.deploy import float_formats as formats
 from scalpel_tf.deploy import float_winograd as winograd
+from scalpel_tf.deploy import float_winograd_lines as winograd_lines
 from scalpel_tf.deploy.c_text import params
 from scalpel_tf.deploy.float_constants import Constants
 from scalpel_tf.deploy.float_geometry import geometry
@@ -54,8 +55,15 @@ def convolve(operator, x, weights, bias, y, symbol, name, constants, formats_of=
     candidates = [(costs.dense(matrix, groups, shape.pixels.size), 0, lambda: _dense(*given))]
     if winograd.fits(operator.options, weights.shape[1:3], shape):
         tiles = winograd.tiles(shape, x.shape[3], weights.shape[1])
-        cycles = costs.tiles(rows, seen, groups, tiles.size**2, len(tiles.tiles))
+        count, vectors = len(tiles.tiles), -(-x.shape[3] // 16)
+        cycles = costs.tiles(rows, seen, groups, tiles.size**2, count, count * vectors)
         candidates.append((cycles, 0, lambda: _by_tiles(*given, tiles)))
+    if winograd_lines.fits(operator.options, weights.shape[1:3], groups, shape):
+        lines = winograd_lines.lines(shape, seen, weights.shape[1])
+        count, vectors = len(lines.tiles) * len(shape.pixels), -(-seen // 16)
+        inputs = len(lines.tiles) * lines.lines * vectors
+        cycles = costs.tiles(rows, weights.shape[1] * seen, 1, lines.size, count, inputs)
+        candidates.append((cycles, 0, lambda: _by_lines(*given, lines)))
     if shape.run >= WINDOW and np.count_nonzero(matrix) < SPARSE * matrix.size:
         runs = weights.reshape(rows, len(shape.taps), shape.run)
         packed = formats.windows(runs, shape.taps, WINDOW)
@@ -91,7 +99,14 @@ def _by_tiles(symbol, weights, bias, shape, groups, operator, constants, tiles):
     packed = winograd.weights(weights, bias, groups)
     text = winograd.definition(symbol, packed, tiles, weights, shape, operator, constants)
     scratch = 4 * (tiles.padded + tiles.scratch)
-    return Form("winograd", "winograd", text, scratch, packed.weights.nbytes)
+    return Form("winograd 2x2", "winograd", text, scratch, packed.weights.nbytes)
+
+
+def _by_lines(symbol, weights, bias, shape, groups, operator, constants, lines):
+    packed = winograd_lines.weights(weights, bias)
+    text = winograd_lines.definition(symbol, packed, lines, weights, shape, operator, constants)
+    scratch = 4 * (lines.padded + lines.scratch)
+    return Form("winograd 1x4", "winograd_lines", text, scratch, packed.weights.nbytes)
 
 
 def _groups(symbol, weights, bias, shape, groups, operator, constants, packed, strips, length):

@@ -28,12 +28,14 @@ def dense(matrix: np.ndarray, groups: int, pixels: int) -> float:
     return max(matrix.shape[1] * lanes * pixels / DENSE_LANES, _far(4 * matrix.size))
 
 
-def tiles(rows: int, seen: int, groups: int, points: int, count: int) -> float:
-    """A convolution by `count` tiles, multiplied at so many points."""
+def tiles(rows: int, run: int, groups: int, points: int, count: int, inputs: int) -> float:
+    """A convolution by `count` tiles, products of `run` at so many points of each.
+
+    inputs: vectors of sixteen channels that are brought to a point.
+    """
     lanes = _lanes(rows, groups)
-    transforms = TILE_IN * -(-seen * groups // 16) + TILE_OUT * lanes / 16
-    compute = points * count * ((seen + START) * lanes / DENSE_LANES + transforms)
-    return max(compute, _far(4 * points * seen * lanes))
+    products = count * lanes * ((run + START) / DENSE_LANES + TILE_OUT / 16)
+    return max(points * (products + TILE_IN * inputs), _far(4 * points * run * lanes))
 
 
 def windows(stored: int, rows: int, pixels: int) -> float:

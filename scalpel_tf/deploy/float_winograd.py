@@ -1,9 +1,9 @@
 """Dense 3x3 and 5x5 convolutions by tiles of two by two outputs (Lavin and Gray, CVPR 2016).
 
 A tile of the image and a filter are polynomials; their product is known from its values at as many
-points as it has coefficients. With 0, 1, -1, 2 and -2 for 5x5 filters float32 would lose four times
-as much as with these, which lose no more than plain sums (Barabasz et al., ACM TOMS 2020, on why).
-float_winograd.h has the other two transformations.
+points as it has coefficients. With 1 and 2 as the pairs of six, float32 would lose four times as
+much as with these, with which it loses what plain sums lose; Barabasz et al. (ACM TOMS 2020) have
+the reasons. float_points.h has the other two transformations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from scalpel_tf.deploy.c_text import params
 from scalpel_tf.deploy.float_geometry import Geometry
 from scalpel_tf.deploy.float_params import LIMITS, border, panels
 
-POINTS = {3: (0, 1, -1), 5: (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)}  # by filter; and infinity
+PAIRS = {4: (1,), 6: (3 / 4, 3 / 2), 8: (1 / 2, 1, 7 / 4)}  # by pixels; beside 0 and infinity
+FILTERS = 3, 5
 OUTPUTS = 2  # of a tile, along each axis
 ROUND = 14  # pixels of a tile of a dense product
 LINE = 16  # floats of a cache line
@@ -53,7 +54,7 @@ class Tiles:
 
 def fits(options: dict, filter: tuple[int, int], shape: Geometry) -> bool:
     """Whether a convolution can go by tiles."""
-    square = filter[0] == filter[1] and filter[0] in POINTS
+    square = filter[0] == filter[1] and filter[0] in FILTERS
     steps = {*options["stride"], *options["dilation"]}
     return square and steps == {1} and min(shape.pixels.shape) >= OUTPUTS
 
@@ -77,38 +78,50 @@ def tiles(shape: Geometry, depth: int, filter: int) -> Tiles:
 
 
 def weights(filters: np.ndarray, bias: np.ndarray, groups: int) -> formats.Dense:
-    """(out, height, width, seen) filters at every point; a panel's points follow one another.
-
-    What is added to the four products at 0 and infinity is added once to each output.
-    """
-    size, seen = filters.shape[1] + OUTPUTS - 1, filters.shape[3]
-    transform = evaluation(filters.shape[1])
+    """(out, height, width, seen) filters at every point."""
+    height, width, seen = filters.shape[1:]
+    size = width + OUTPUTS - 1
+    transform = evaluation(size, width)
     points = np.einsum("ik,oklc,jl->ijoc", transform, filters.astype(np.float64), transform)
-    corners = {0, size - 1}
+    share = constant(size, OUTPUTS)
+    biases = np.outer(share, share).reshape(-1, 1) * bias
+    return at_points(points.reshape(size * size, len(filters), seen), biases, groups, seen)
+
+
+def at_points(points, biases, groups: int, seen: int) -> formats.Dense:
+    """(points, rows, cols) matrices and (points, rows) biases; a panel's points follow one another.
+
+    seen: as in `formats.dense`.
+    """
     packed = [
-        formats.dense(
-            points[i, j].astype(np.float32),
-            bias if {i, j} <= corners else np.zeros_like(bias),
-            groups,
-            seen,
-        )
-        for i in range(size)
-        for j in range(size)
+        formats.dense(matrix, bias, groups, seen)
+        for matrix, bias in zip(points, biases, strict=True)
     ]
-    ends = np.cumsum([panel.width * (1 + seen) for panel in packed[0].panels])[:-1]
+    ends = np.cumsum([panel.width * (1 + points.shape[2]) for panel in packed[0].panels])[:-1]
     split = [np.split(point.weights, ends) for point in packed]
     together = [part for panel in zip(*split, strict=True) for part in panel]
     return formats.Dense(np.concatenate(together), packed[0].panels)
 
 
-def evaluation(filter: int) -> np.ndarray:
-    """(points, filter): a filter's values at the points, over what the tile's are to be divided by,
-    and its last coefficient, which is the value at infinity."""
-    points = np.array(POINTS[filter], np.float64)
+def evaluation(size: int, filter: int) -> np.ndarray:
+    """(size, filter): a filter's values at the points, over what those of `size` pixels are to be
+    divided by, and its last coefficient, which is the value at infinity."""
+    points = _points(size)
     apart = points[:, None] - points
     np.fill_diagonal(apart, 1)
     values = points[:, None] ** np.arange(filter) / apart.prod(1, keepdims=True)
     return np.vstack([values, np.eye(filter)[-1:]])
+
+
+def constant(size: int, outputs: int) -> np.ndarray:
+    """(size,): what is to be added to the products for one more in each output."""
+    powers = _points(size) ** np.arange(outputs)[:, None]
+    to_outputs = np.hstack([powers, np.eye(outputs)[:, -1:]])
+    return np.linalg.lstsq(to_outputs, np.ones(outputs), rcond=None)[0]
+
+
+def _points(size):
+    return np.array([0, *(sign * point for point in PAIRS[size] for sign in (1, -1))], np.float64)
 
 
 def definition(symbol, packed, tiles: Tiles, filters, shape: Geometry, operator, constants) -> str:
