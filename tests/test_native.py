@@ -236,6 +236,22 @@ def test_threads_with_an_arena_each(lenet):
     assert not wrong
 
 
+def test_a_thread_keeps_its_arena(lenet):
+    model, addresses = native.load(lenet[1]), []
+
+    def note():
+        model(images(1))
+        addresses.append(model.memory.address)
+        model(images(1))
+        addresses.append(model.memory.address)
+
+    note()
+    other = threading.Thread(target=note)
+    other.start()
+    other.join()
+    assert addresses[0] == addresses[1] != addresses[2] == addresses[3]
+
+
 ALLOWED = {"__bss_start", "_edata", "_end", "__TMC_END__", "completed.0", "__cpu_model"}
 ALLOWED |= {"__cpu_features2"}
 

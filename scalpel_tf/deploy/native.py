@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -80,19 +81,25 @@ class NativeModel:
     """A loaded library. Calls are thread-safe.
 
     information: model.json.  isas: the instruction sets that run here, best first.
+    memory: the arena of each thread that called, since the pages of a new one take longer than a
+    small network.
     """
 
     information: dict
     isas: tuple[str, ...]
     library: ctypes.CDLL = field(repr=False)
+    memory: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     def __call__(self, *inputs, isa: str | None = None):
         """One array per output, or the only one; inputs: one array each, first axis samples."""
         arrays = projects.check_inputs(self.information, list(inputs))
         outputs = projects.empty_outputs(self.information, len(arrays[0]))
-        arena = _arena(self.information)
         self.library.model_run(
-            self._number(isa), len(arrays[0]), _addresses(arrays), _addresses(outputs), arena[1]
+            self._number(isa),
+            len(arrays[0]),
+            _addresses(arrays),
+            _addresses(outputs),
+            self._arena(),
         )
         return outputs if len(outputs) > 1 else outputs[0]
 
@@ -101,12 +108,18 @@ class NativeModel:
         arrays = projects.check_inputs(self.information, list(inputs))
         outputs = projects.empty_outputs(self.information, 1)
         seconds = np.empty((rounds, 1 + len(self.information["layers"])))
-        arena = _arena(self.information)
         self.library.model_profile(
-            self._number(isa), rounds, calls, _addresses(arrays), _addresses(outputs), arena[1],
-            seconds.ctypes.data,
+            self._number(isa), rounds, calls, _addresses(arrays), _addresses(outputs),
+            self._arena(), seconds.ctypes.data,
         )  # fmt: skip
         return seconds
+
+    def _arena(self):
+        """The address of this thread's."""
+        if not hasattr(self.memory, "address"):
+            self.memory.array = np.empty(self.information["arena_bytes"] + ALIGNMENT, np.uint8)
+            self.memory.address = -(-self.memory.array.ctypes.data // ALIGNMENT) * ALIGNMENT
+        return self.memory.address
 
     def _number(self, isa):
         if isa is None:
@@ -249,14 +262,10 @@ def _require_close(error, dtype):
         )
 
 
-def _arena(information):
-    """(the array that holds it, the address of an arena in it)."""
-    memory = np.empty(information["arena_bytes"] + ALIGNMENT, np.uint8)
-    return memory, -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
-
-
 def _addresses(arrays):
-    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+    return (ctypes.c_void_p * len(arrays))(
+        *(array.__array_interface__["data"][0] for array in arrays)
+    )
 
 
 @lru_cache
