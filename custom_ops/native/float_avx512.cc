@@ -24,7 +24,7 @@ namespace {
 struct Avx512Isa {
   using Eight = scalpel::Eight;
   using Wide = Sixteen;
-  static constexpr int kStrips = 2;
+  static constexpr int kStrips = 3;
   static constexpr int kStrip = 8;
 
   SCALPEL_TARGET static void Dense(const scalpel_dense &a, const scalpel_panel &panel,

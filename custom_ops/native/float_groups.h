@@ -88,22 +88,37 @@ SCALPEL_TARGET void StripsOf(const scalpel_groups_conv &a, const float *x,
   }
 }
 
-// Rows whose weights stay in the second-level cache at a time. The last strips slide back over
-// their neighbours, or a strip without any is computed twice.
+// Strips [strip, strip + kStrips), or the last ones.
+template <typename Simd, int kStrips, int kStrip>
+SCALPEL_INLINE void StripsFrom(const scalpel_groups_conv &a, const float *x, int32_t strip,
+                               int64_t begin, int64_t end, float *y) {
+  const int32_t *strips[kStrips];
+  for (int s = 0; s < kStrips; ++s) {
+    const int32_t last = a.strip_count - kStrips + s;
+    const int32_t number = strip + s < last || last < 0 ? strip + s : last;
+    strips[s] = a.strips + 2 * (number < a.strip_count ? number : a.strip_count - 1);
+  }
+  StripsOf<Simd, kStrips, kStrip>(a, x, strips, begin, end, y);
+}
+
+// Rows whose weights stay in the second-level cache at a time. Strips by threes, the last two or
+// four by twos, so that only one strip alone is computed twice; where there are registers for two
+// only, the last ones slide back over their neighbours.
 template <typename Simd, int kStrips, int kStrip>
 SCALPEL_TARGET void ConvolveStrips(const scalpel_groups_conv &a, const float *x, float *y) {
+  constexpr int kRest = kStrips > 2 ? 2 : kStrips;
   for (int64_t begin = 0, end = 0; begin < a.channels; begin = end) {
     do {
       end = end + kRows < a.channels ? end + kRows : a.channels;
     } while (end < a.channels && a.rows[end] - a.rows[begin] < kNearGroups);
-    for (int32_t strip = 0; strip < a.strip_count; strip += kStrips) {
-      const int32_t *strips[kStrips];
-      for (int s = 0; s < kStrips; ++s) {
-        const int32_t last = a.strip_count - kStrips + s;
-        const int32_t number = strip + s < last || last < 0 ? strip + s : last;
-        strips[s] = a.strips + 2 * (number < a.strip_count ? number : a.strip_count - 1);
+    int32_t strip = 0;
+    if constexpr (kStrips > kRest) {
+      for (; a.strip_count - strip >= kStrips && a.strip_count - strip != 4; strip += kStrips) {
+        StripsFrom<Simd, kStrips, kStrip>(a, x, strip, begin, end, y);
       }
-      StripsOf<Simd, kStrips, kStrip>(a, x, strips, begin, end, y);
+    }
+    for (; strip < a.strip_count; strip += kRest) {
+      StripsFrom<Simd, kRest, kStrip>(a, x, strip, begin, end, y);
     }
   }
 }
