@@ -84,21 +84,24 @@ def test_nodes_removed_stand_beside_the_papers():
 def way(method, ours, **facts):
     fixed = {"case": "n", "kernel": "sparse", "through": "C", "rival": "a", "target": "x86-64-avx2"}
     fixed |= {"dtype": "float32", "threads": 1, "batch": 1, "unit": "us", "source": "measured"}
+    fixed |= {"size_ratio": 0.5}
     return fixed | {"method": method, "ours": ours, "rivals": {"a": 8.0}, "ratio": 8 / ours} | facts
 
 
 @pytest.mark.parametrize(
-    "good, method",
+    "good, size, method",
     [
-        ({}, "fast"),  # random weights
-        ({"fast": False, "slow": True}, "slow"),
-        ({"fast": False, "slow": False}, "fast"),
+        ({}, None, "fast"),  # random weights
+        ({"fast": False, "slow": True}, None, "slow"),
+        ({"fast": False, "slow": False}, 0.1, "fast"),
+        ({}, 0.3, "slow"),
+        ({}, 0.1, "fast"),  # none is as small
     ],
 )
-def test_the_fastest_way_that_is_no_worse(good, method):
-    rows = [way("slow", 2.0), way("fast", 1.0), way("fast", 0.5, through="Python")]
-    assert cpu.best(rows, good)["method"] == method
-    assert cpu.best([], good) is None
+def test_the_fastest_way_that_is_no_worse_and_as_small_as_asked(good, size, method):
+    rows = [way("slow", 2.0, size_ratio=0.2), way("fast", 1.0), way("fast", 0.5, through="Python")]
+    assert cpu.best(rows, good, size)["method"] == method
+    assert cpu.best([], good, size) is None
 
 
 def test_the_microcontrollers_row_is_no_worse_if_one_is(monkeypatch, tmp_path):

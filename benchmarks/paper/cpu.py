@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import checkpoints
+import published
 import small_networks
 
 
-def best(rows: list[dict], good: dict[str, bool]) -> dict | None:
+def best(rows: list[dict], good: dict[str, bool], size: float | None = None) -> dict | None:
     """Of the ways to prune a network, the fastest that is no worse than the dense one in
-    validation; where none is, the fastest.  good: by the way; those of random weights are."""
+    validation and, if there is one, no larger than `size`; where none is, the fastest.
+
+    good: by the way; those of random weights are.  size: over the dense network's.
+    """
     own = [row for row in rows if row["kernel"] == "sparse" and row["through"] == "C"]
     fine = [row for row in own if good.get(row["method"], True)]
-    return min(fine or own, key=lambda row: row["ours"], default=None)
+    small = [row for row in fine if size is None or row["size_ratio"] <= size]
+    return min(small or fine or own, key=lambda row: row["ours"], default=None)
 
 
 def errors_of(network, rows, data, folder: Path, split: str):
@@ -41,7 +46,8 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
     own = [row for row in measured if row["case"] == name]
     network = checkpoints.NETWORKS.get(name)
     errors, good = errors_of(network, own, data, folder, split) if data else ({}, {})
-    chosen = best(own, good)
+    asked = published.ASKED["x86-64"].get(name)
+    chosen = best(own, good, asked.size if asked else None)
     files = own[0].get("missing", []) if own else [f"{network.dense}_s{network.seeds[0]}.npz"]
     absent = [checkpoints.advice(file) for file in files]
     if chosen is None:

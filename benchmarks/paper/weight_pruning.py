@@ -39,7 +39,7 @@ CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}
 RECIPES = {
     "lenet_300_100": {
         "w4": LENET_300_100
-        | {"width": 4, "group_lasso": 5e-5}
+        | {"width": 4, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
         | {"density": {"fc1": 0.0405, "fc2": 0.083, "fc3": 0.5}},
     },
     "lenet_5": {
@@ -120,7 +120,8 @@ def prune(origin, teacher, recipe, data, backup):
     model = sc.prune(origin, width=recipe["width"], ratio=ratio, skip=others or None)
     lasso = keras.Variable(recipe["group_lasso"], trainable=False, name="group_lasso")
     for name in ratio:
-        penalty = GroupLasso(recipe["width"], lasso, recipe["l2"])
+        strength = 0.0 if name in recipe.get("without_lasso", ()) else lasso
+        penalty = GroupLasso(recipe["width"], strength, recipe["l2"])
         model.get_layer(name).layer.kernel.regularizer = penalty
 
     def release(epoch, logs=None):
