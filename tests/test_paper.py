@@ -89,25 +89,26 @@ def way(method, ours, **facts):
 
 
 @pytest.mark.parametrize(
-    "good, size, method",
+    "worse, size, method",
     [
         ({}, None, "fast"),  # random weights
-        ({"fast": False, "slow": True}, None, "slow"),
-        ({"fast": False, "slow": False}, 0.1, "fast"),
+        ({"fast": 0.1, "slow": -0.1}, None, "slow"),
+        ({"fast": 0.2, "slow": 0.1}, 0.1, "slow"),
+        ({"fast": 0.1, "slow": 0.2}, 0.3, "fast"),
         ({}, 0.3, "slow"),
         ({}, 0.1, "fast"),  # none is as small
     ],
 )
-def test_the_fastest_way_that_is_no_worse_and_as_small_as_asked(good, size, method):
+def test_the_fastest_way_that_is_no_worse_and_as_small_as_asked(worse, size, method):
     rows = [way("slow", 2.0, size_ratio=0.2), way("fast", 1.0), way("fast", 0.5, through="Python")]
-    assert cpu.best(rows, good, size)["method"] == method
-    assert cpu.best([], good, size) is None
+    assert cpu.best(rows, worse, size)["method"] == method
+    assert cpu.best([], worse, size) is None
 
 
 def test_the_microcontrollers_row_is_no_worse_if_one_is(monkeypatch, tmp_path):
     lenet = checkpoints.NETWORKS["LeNet-300-100"]
     lenet = dataclasses.replace(lenet, groups=("fast", "slow"))
-    good = {"slow": True}
+    worse = {"slow": 0.0}
 
     def way(network, stem, seeds, data, load, original, split):
         return {"ratio": 13.0 if stem == "fast" else 11.0, "weights": stem}
@@ -122,8 +123,9 @@ def test_the_microcontrollers_row_is_no_worse_if_one_is(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "to_int8", lambda *arguments: b"")
     model = network()[0]
     monkeypatch.setattr(checkpoints, "load", lambda *arguments: model)
-    monkeypatch.setattr(checkpoints, "good", lambda folder, network, stem, seeds: good[stem])
-    for good["fast"], chosen in ((False, "slow"), (True, "fast")):
+    monkeypatch.setattr(checkpoints, "worse", lambda folder, network, stem, seeds: worse[stem])
+    cases = ((0.1, 0.0, "slow"), (0.0, 0.0, "fast"), (0.2, 0.1, "slow"), (0.1, 0.2, "fast"))
+    for worse["fast"], worse["slow"], chosen in cases:
         found, others, _ = microcontroller.rows(lenet, None, tmp_path, "validation")
         assert found["weights"] == chosen and len(others) == 1 and len(found["absent"]) == 4
 

@@ -7,35 +7,37 @@ import published
 import small_networks
 
 
-def best(rows: list[dict], good: dict[str, bool], size: float | None = None) -> dict | None:
+def best(rows: list[dict], worse: dict[str, float], size: float | None = None) -> dict | None:
     """Of the ways to prune a network, the fastest that is no worse than the dense one in
-    validation and, if there is one, no larger than `size`; where none is, the fastest.
+    validation and, if there is one, no larger than `size`; where none is, the least bad.
 
-    good: by the way; those of random weights are.  size: over the dense network's.
+    worse: points above the dense one, by the way; 0 of random weights.  size: over the dense one's.
     """
     own = [row for row in rows if row["kernel"] == "sparse" and row["through"] == "C"]
-    fine = [row for row in own if good.get(row["method"], True)]
+    fine = [row for row in own if worse.get(row["method"], 0.0) <= checkpoints.EPSILON]
     small = [row for row in fine if size is None or row["size_ratio"] <= size]
-    return min(small or fine or own, key=lambda row: row["ours"], default=None)
+    if own and not fine:
+        return min(own, key=lambda row: worse[row["method"]])
+    return min(small or fine, key=lambda row: row["ours"], default=None)
 
 
 def errors_of(network, rows, data, folder: Path, split: str):
-    """({way: its float32 errors and the dense ones'}, {way: whether it is no worse in validation})
+    """({way: its float32 errors and the dense ones'}, {way: how much worse it is in validation})
     of each way that was timed, of all its seeds."""
     x, labels = checkpoints.images(data, split)
 
     def error(stem, seed):
         return small_networks.error(checkpoints.load(folder, network, stem, seed), x, labels)
 
-    found, good = {}, {}
+    found, worse = {}, {}
     for row in rows:
         if row["kernel"] == "sparse" and row["method"] not in found:
             stem = row["weights"].rpartition("_s")[0]
             there, _ = checkpoints.seeds(folder, network, network.dense, stem)
             pairs = [(error(stem, seed), error(network.dense, seed)) for seed in there]
             found[row["method"]] = tuple(map(list, zip(*pairs, strict=True)))
-            good[row["method"]] = checkpoints.good(folder, network, stem, there)
-    return found, good
+            worse[row["method"]] = checkpoints.worse(folder, network, stem, there)
+    return found, worse
 
 
 def rows(name: str, measured: list[dict], data, folder: Path, split: str):
@@ -45,9 +47,9 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
     """
     own = [row for row in measured if row["case"] == name]
     network = checkpoints.NETWORKS.get(name)
-    errors, good = errors_of(network, own, data, folder, split) if data else ({}, {})
+    errors, worse = errors_of(network, own, data, folder, split) if data else ({}, {})
     asked = published.ASKED["x86-64"].get(name)
-    chosen = best(own, good, asked.size if asked else None)
+    chosen = best(own, worse, asked.size if asked else None)
     files = own[0].get("missing", []) if own else [f"{network.dense}_s{network.seeds[0]}.npz"]
     absent = [checkpoints.advice(file) for file in files]
     if chosen is None:

@@ -29,8 +29,8 @@ DENSE = (cortex_m.dense_format, cortex_m.dense_conv_format)
 
 
 def rows(network: checkpoints.Network, data, folder: Path, split: str):
-    """The row of Table 3, which is the fastest way to prune that is no worse than the dense
-    network in validation, or the fastest where none is; the other ways; the rows of the figures."""
+    """The row of Table 3, which is the fastest way to prune that is no worse than the dense network
+    in validation, or the least bad where none is; the other ways; the rows of the figures."""
     case = {"case": network.name, "target": TARGET}
     there, absent = checkpoints.seeds(folder, network, network.dense)
     if not there:
@@ -48,13 +48,13 @@ def rows(network: checkpoints.Network, data, folder: Path, split: str):
         seeds, absent = checkpoints.seeds(folder, network, network.dense, stem)
         if seeds:
             ways.append(way(network, stem, seeds, data, load, original, split))
-            ways[-1] |= {"absent": absent, "good": checkpoints.good(folder, network, stem, seeds)}
+            ways[-1] |= {"absent": absent, "worse": checkpoints.worse(folder, network, stem, seeds)}
         else:
             missing += absent
     if not ways:
         return case | {"missing": missing}, [], figures
-    fine = [row for row in ways if row["good"]]
-    chosen = max(fine or ways, key=lambda row: row["ratio"])
+    fine = [row for row in ways if row["worse"] <= checkpoints.EPSILON]
+    chosen = max(fine, key=lambda row: row["ratio"], default=min(ways, key=lambda r: r["worse"]))
     others = [row for row in ways if row is not chosen]
     return chosen | {"absent": chosen["absent"] + missing}, others, figures
 
