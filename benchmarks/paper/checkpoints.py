@@ -47,7 +47,11 @@ NETWORKS = {
             "LeNet-300-100",
             "lenet_300_100",
             "lenet_300_100_dense",
-            ("weight_pruning/lenet_300_100_w4", "lenet_300_100_w4"),
+            (
+                "weight_pruning/lenet_300_100_w4",
+                "weight_pruning/lenet_300_100_shrunk",
+                "lenet_300_100_w4",
+            ),
             "node_pruning/lenet_300_100_masks",
             (0, 1, 2),
         ),
