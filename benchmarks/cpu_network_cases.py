@@ -83,9 +83,8 @@ def stored(network: str, name: str, checkpoints: Path, dense: Path, found: dict[
 
 
 def lenet_300_100(folder: Path) -> Case:
-    """Groups; the same without the nodes that they leave dead; and fewer groups."""
+    """Groups, and fewer of them."""
     paths = {"groups": folder / "lenet_300_100_w4_s0.npz"}
-    paths["groups, shrunk"] = folder / "weight_pruning" / "lenet_300_100_shrunk_s0.npz"
     paths["fewer groups"] = folder / "weight_pruning" / "lenet_300_100_w4_s0.npz"
     dense = folder / "lenet_300_100_dense_s0.npz"
     return stored("lenet_300_100", "LeNet-300-100", folder, dense, paths)

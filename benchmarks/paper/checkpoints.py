@@ -49,7 +49,6 @@ NETWORKS = {
             "lenet_300_100_dense",
             (
                 "weight_pruning/lenet_300_100_w4",
-                "weight_pruning/lenet_300_100_shrunk",
                 "lenet_300_100_w4",
             ),
             "node_pruning/lenet_300_100_masks",

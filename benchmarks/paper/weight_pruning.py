@@ -9,9 +9,6 @@ validation split; weights are those of the last epoch; nothing here reads the te
 w4, w8   the dense network of node_pruning.py, whose groups of that many weights go while it trains
          on (Yu et al., ISCA 2017, section 4.1), drawn to zero by a group lasso (Wen et al., NIPS
          2016, eq. 2), and learns from the labels and from the answers of the dense network
-shrunk   LeNet-300-100 in groups of 4 (lenet_300_100.py), whose nodes that lost every weight are
-         cut, their constants going into the biases that follow; groups of what is left are chosen
-         anew, as many as density says of the dense network's
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
 Where a recipe has "cycles", the weights are the mean of those at the end of this training and of
@@ -27,7 +24,7 @@ import keras
 import node_pruning
 import tensorflow as tf
 from keras import ops
-from small_networks import BATCH, average, chain, error, fit, load, save, sizes
+from small_networks import BATCH, average, chain, error, fit, load, save
 
 import scalpel_tf as sc
 
@@ -44,9 +41,6 @@ RECIPES = {
         "w4": LENET_300_100
         | {"width": 4, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
         | {"density": {"fc1": 0.0405, "fc2": 0.083, "fc3": 0.5}},
-        "shrunk": LENET_300_100
-        | {"width": 4, "group_lasso": 0.0, "epochs": 40, "flat": 10, "rate": 0.05}
-        | {"prune_epochs": 0, "density": {"fc1": 0.060, "fc2": 0.085, "fc3": 0.5}},
     },
     "lenet_5": {
         "w4": LENET_5
@@ -98,9 +92,6 @@ def run(network, method, seed, data, folder):
         origin = dense
         if method == "cpu":
             origin, _ = node_pruning.run(network, "masks", seed, data, folder)
-        if method == "shrunk":
-            origin = sc.shrink(load(folder / f"{network}_w4_s{seed}.npz", network)[0])
-            recipe = recipe | {"density": of(origin, dense, recipe["density"])}
         first = backup / "first.npz"
         if not first.exists():
             save(prune(origin, dense, recipe, data, backup / "first"), first, backup / "first")
@@ -122,12 +113,6 @@ def run(network, method, seed, data, folder):
     return load(path, network)
 
 
-def of(small, dense, density):
-    """{layer: what density[layer] of the dense layer's weights is of the small one's}."""
-    pairs = zip(chain(small), sizes(small), sizes(dense), strict=True)
-    return {layer.name: density[layer.name] * whole / left for layer, left, whole in pairs}
-
-
 def prune(origin, teacher, recipe, data, backup):
     """`origin` pruned by the recipe while it trains on; plain Keras."""
     ratio = {name: 1 - density for name, density in recipe["density"].items()}
@@ -144,7 +129,7 @@ def prune(origin, teacher, recipe, data, backup):
             lasso.assign(0.0)
 
     end_step = recipe["prune_epochs"] * math.ceil(len(data.x_train) / BATCH)
-    schedule = sc.schedules.Polynomial(max(ratio.values()), end_step) if end_step else None
+    schedule = sc.schedules.Polynomial(max(ratio.values()), end_step)
     free = keras.callbacks.LambdaCallback(on_epoch_begin=release)
     fit(model, data, recipe, sc.callbacks.Prune(schedule), free, teacher=teacher, backup=backup)
     return sc.strip(model)
@@ -153,7 +138,7 @@ def prune(origin, teacher, recipe, data, backup):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "shrunk", "cpu"))
+    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "cpu"))
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--folder", type=Path, default=node_pruning.FOLDER)
     parser.add_argument("--data_dir", help="a folder with mnist.npz and cifar10.npz")
