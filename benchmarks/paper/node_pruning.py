@@ -64,8 +64,7 @@ RECIPES = {
         ],
         "retrain": LENET_5
         | {"epochs": 40, "rate": 0.03, "l2": 5e-5}
-        | {"distillation": {"share": 0.7, "temperature": 2}}
-        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
+        | {"distillation": {"share": 0.7, "temperature": 2}},
     },
     "convnet": {
         "dense": CONVNET | {"epochs": 28, "rate": 0.02},

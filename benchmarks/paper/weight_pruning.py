@@ -33,7 +33,6 @@ LENET_300_100 = {"input_dropout": 0.2, "epochs": 125, "flat": 65, "rate": 0.1, "
 LENET_300_100 |= {"prune_epochs": 60, "cycles": {"count": 3, "epochs": 15, "rate": 0.05}}
 LENET_5 = {"shift": 1, "epochs": 60, "flat": 20, "rate": 0.03, "l2": 5e-5, "prune_epochs": 20}
 LENET_5 |= {"distillation": {"share": 0.7, "temperature": 2}}
-LENET_5 |= {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
 CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}}
 RECIPES = {
@@ -44,7 +43,7 @@ RECIPES = {
     },
     "lenet_5": {
         "w4": LENET_5
-        | {"width": 4, "group_lasso": 3e-5}
+        | {"width": 4, "group_lasso": 3e-5, "cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
         | {"density": {"conv1": 0.6, "conv2": 0.10, "fc1": 0.035, "fc2": 0.2}},
         "cpu": LENET_5
         | {"width": 8, "group_lasso": 3e-5, "epochs": 40, "flat": 10, "prune_epochs": 10}
