@@ -6,15 +6,17 @@ from datetime import datetime, timezone
 import keras
 
 from scalpel_tf.driver import progress, training, trial
+from scalpel_tf.driver.dead_nodes import cut_dead_nodes
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.goal import Goal
 from scalpel_tf.driver.measure import describe
 from scalpel_tf.driver.units import prunable
 from scalpel_tf.models import walk
 from scalpel_tf.report import figure
-from scalpel_tf.train.surgery import shrink
 
 NEGLIGIBLE = 0.005  # of the time or bytes of all layers: not worth a step
+PAYING = 0.5  # density from which on sparse kernels are faster
+VAIN = 0.005  # of the time or bytes of all layers, saved by a step
 TRIES = 2  # of a layer in a round, the second with half a step
 
 
@@ -114,9 +116,7 @@ class Loop:
         if not left:
             return None
         first = [unit for unit in left if unit[1] == "nodes"] or left
-        missed = {name for name, _, _, met in self.budgets() if not met}
-        keys = ["bytes"] if "flash" in missed else []
-        keys += ["time"] if missed != {"flash"} else []
+        keys = self._keys()
         layers = {layer["path"]: layer for layer in self.now["layers"]}
         totals = {key: sum(layer[key] or 0 for layer in layers.values()) for key in keys}
 
@@ -129,6 +129,12 @@ class Loop:
         if not worth:
             return self._costliest()
         return max(worth, key=lambda unit: (share(unit[0]), layers[unit[0]]["kept"]))
+
+    def _keys(self):
+        """What is to be saved: "time", "bytes", or both."""
+        missed = {name for name, _, _, met in self.budgets() if not met}
+        bytes_too = ["bytes"] if "flash" in missed else []
+        return bytes_too + (["time"] if missed != {"flash"} else [])
 
     @property
     def now(self):
@@ -176,10 +182,11 @@ class Loop:
             model, rates = self._pruned(path, method, after, index)
         except ValueError as error:
             return self._freeze(path, str(error))
+        before_totals = self._totals()
         trained, dead = self.retrain(model, rates), False
         value = self.value_of(trained)
         if method == "groups" and self.goal.is_good(value):
-            trained, dead = self._without_dead_nodes(trained)
+            trained, dead = cut_dead_nodes(trained, self.meter)
             value = self.value_of(trained)
         reason = "" if self.goal.is_good(value) else self.goal.why_not(value)
         found = describe(trained, self.options.width) if reason else self.meter(trained)
@@ -212,6 +219,10 @@ class Loop:
             state["fractions"].setdefault(method, {})[path] = after
             if dead:
                 self._count_groups(found)
+            vain = self._vain(after, before_totals)
+            if vain:
+                state["frozen"][path] = vain
+                state["decisions"].append(f"{path} is frozen: {vain}.")
         elif tries + 1 >= TRIES:
             state["frozen"][path] = f"pruned further, {reason}"
             state["tried"].append(path)
@@ -240,19 +251,15 @@ class Loop:
         options = self.options
         return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
 
-    def _without_dead_nodes(self, model):
-        """(the model without nodes that have lost every weight, True) where it is faster so.
+    def _totals(self):
+        """What the layers cost now, of each of what is to be saved."""
+        return {key: sum(layer[key] or 0 for layer in self.now["layers"]) for key in self._keys()}
 
-        Its outputs are the same. Groups of the next layer shift, so that it can be slower.
-        """
-        try:
-            small = shrink(model)
-        except ValueError:  # of a network that surgery cannot read
-            return model, False
-        if small.count_params() == model.count_params():
-            return model, False
-        faster = self.meter(small)["time"] < self.meter(model)["time"]
-        return (small, True) if faster else (model, False)
+    def _vain(self, left, before):
+        """Why a layer whose last step was kept gets no more: it brought next to nothing."""
+        after = self._totals()
+        gain = max((1 - after[key] / before[key] for key in after if before.get(key)), default=0.0)
+        return f"its last step saved {max(gain, 0):.1%}" if left <= PAYING and gain < VAIN else None
 
     def _count_groups(self, found):
         """Densities after a layer has lost nodes, which change what they are a fraction of."""
