@@ -88,6 +88,16 @@ def way(method, ours, **facts):
     return fixed | {"method": method, "ours": ours, "rivals": {"a": 8.0}, "ratio": 8 / ours} | facts
 
 
+def test_the_other_ways_are_listed_with_what_decided():
+    facts = {"errors": [1.1, 1.3], "errors_dense": [1.2, 1.2], "size_ratio": 0.065, "worse": 0.09}
+    chip = row(ratio=15.8, weights="fewer_w4", **facts)
+    rows = [chip, way("nodes", 2.0, **facts), way("x", 1.0, through="Python", **facts)]
+    _, first, second = paper.others_table([*rows, way("random weights", 1.0)]).splitlines()
+    for words in ("microcontroller", "fewer_w4", "+0.09", "1.20 ± 0.14", "15.80x", "6.50%"):
+        assert words in first
+    assert "CPU" in second and "nodes" in second and "4.00x" in second
+
+
 @pytest.mark.parametrize(
     "worse, size, method",
     [

@@ -60,7 +60,9 @@ def rows(name: str, measured: list[dict], data, folder: Path, split: str):
         ours, dense = errors[chosen["method"]]
         row |= {"errors": ours, "errors_dense": dense, "split": split}
     others = [
-        other | dict(zip(("errors", "errors_dense"), errors.get(other["method"], ()), strict=False))
+        other
+        | dict(zip(("errors", "errors_dense"), errors.get(other["method"], ()), strict=False))
+        | {"worse": worse.get(other["method"], 0.0)}
         for other in own
         if other["kernel"] == "sparse" and other is not chosen
     ]
