@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import scalpel_tf as sc
-from scalpel_tf.driver import training
+from scalpel_tf.driver import loop, training
 from scalpel_tf.driver.folder import digest
 
 
@@ -81,6 +81,18 @@ def test_a_run_prunes_until_all_is_frozen(network, whole):
     names = {path.name for path in folder.iterdir()}
     assert {"dense.keras", "best.keras", "state.json", last["file"]} <= names
     assert not [n for n in names if n.startswith("step_") and n != last["file"]]
+
+
+def test_a_layer_whose_last_step_saved_next_to_nothing_gets_no_more(
+    network, points, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "VAIN", 2.0)  # whatever a step saves
+    state = fit_to(network, points, tmp_path / "run", layers=["fc1", "fc2"]).state
+    kept = [step["layer"] for step in state["steps"] if step["kept"]]
+    assert sorted(kept) == ["fc1", "fc2"]
+    for path, reason in state["frozen"].items():
+        assert reason.startswith("its last step saved ")
+        assert f"{path} is frozen: {reason}." in state["decisions"]
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
