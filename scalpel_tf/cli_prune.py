@@ -91,7 +91,7 @@ def prune_arguments(command):
     loop.add_argument("--step", type=float, default=0.6, help="what a step leaves of a layer")
     loop.add_argument("--rounds", type=int, default=3, help="at most, each of smaller steps")
     loop.add_argument(
-        "--distillation", type=float, default=1.0, help="share of the dense answers; 0: none"
+        "--distillation", type=float, default=1.0, help="weight of the dense answers; 0: none"
     )
     loop.add_argument("--batch_size", type=int, default=64)
     loop.add_argument("--seed", type=int, default=0)

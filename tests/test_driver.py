@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -95,6 +97,14 @@ def test_a_layer_whose_last_step_saved_next_to_nothing_gets_no_more(
         assert f"{path} is frozen: {reason}." in state["decisions"]
 
 
+def test_what_a_step_saved_is_counted_in_what_was_to_be_saved_before_it():
+    run = SimpleNamespace(now={"layers": [{"bytes": 30, "time": 9}, {"bytes": 20, "time": None}]})
+    run._totals = partial(loop.Loop._totals, run)
+    assert loop.Loop._vain(run, 0.3, {"bytes": 100}) is None  # flash was missed, and is met now
+    assert loop.Loop._vain(run, 0.3, {"bytes": 50.1, "time": 9}) == "its last step saved 0.2%"
+    assert loop.Loop._vain(run, 0.6, {"bytes": 50.1}) is None  # too dense for kernels to pay
+
+
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
     network, points, whole, tmp_path, monkeypatch
 ):
@@ -126,7 +136,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
 
 
 def test_groups_are_pruned_on_the_virtual_board_until_the_budget_is_met(points, tmp_path):
-    network = small_network(*points, units=64)
+    network = small_network(*points, dropout=0.2, units=64)
     budgets = {"latency": 5_000, "flash": 64 * 1024, "min_density": 0.1}
     result = fit_to(network, points, tmp_path / "run", target="cortex-m4", **budgets)
     state = result.state
@@ -136,6 +146,7 @@ def test_groups_are_pruned_on_the_virtual_board_until_the_budget_is_met(points, 
     kernel = np.asarray(result.model.get_layer(last["layer"]).kernel)
     groups = kernel.T.reshape(kernel.shape[1], -1, 4).any(2)
     assert groups.any(1).all() and kernel.shape[1] < 64  # nodes without groups are gone
+    assert 0 < state["dropout"]["drop"] < 0.2  # and with them a part of the dropout
     assert groups.sum() <= last["to"] * 64 * groups.shape[1]
     assert state["fractions"]["groups"][last["layer"]] == pytest.approx(groups.mean())
     assert state["int8"]["metric"] >= state["baseline"]["metric"] - 0.05

@@ -8,7 +8,8 @@ validation split; weights are those of the last epoch; nothing here reads the te
 
 w4, w8   the dense network of node_pruning.py, whose groups of that many weights go while it trains
          on (Yu et al., ISCA 2017, section 4.1), drawn to zero by a group lasso (Wen et al., NIPS
-         2016, eq. 2), and learns from the labels and from the answers of the dense network
+         2016, eq. 2), and, where its recipe has "distillation", learns from the answers of the
+         dense network too
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
 Where a recipe has "cycles", the weights are the mean of those at the end of this training and of

@@ -10,7 +10,7 @@ from scalpel_tf.driver.dead_nodes import cut_dead_nodes
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.goal import Goal
 from scalpel_tf.driver.measure import describe
-from scalpel_tf.driver.units import prunable
+from scalpel_tf.driver.prunable import prunable
 from scalpel_tf.models import walk
 from scalpel_tf.report import figure
 
@@ -182,11 +182,13 @@ class Loop:
             model, rates = self._pruned(path, method, after, index)
         except ValueError as error:
             return self._freeze(path, str(error))
-        before_totals = self._totals()
-        trained, dead = self.retrain(model, rates), False
+        costs = self._totals(self._keys())
+        trained, dead, dropout = self.retrain(model, rates), False, state["dropout"]
         value = self.value_of(trained)
         if method == "groups" and self.goal.is_good(value):
-            trained, dead = cut_dead_nodes(trained, self.meter)
+            whole = trained
+            trained, dead = cut_dead_nodes(whole, self.meter)
+            dropout = self._node_rates(whole, trained) if dead else dropout
             value = self.value_of(trained)
         reason = "" if self.goal.is_good(value) else self.goal.why_not(value)
         found = describe(trained, self.options.width) if reason else self.meter(trained)
@@ -195,7 +197,7 @@ class Loop:
                 f"it is no faster with fewer nodes: {figure(found['time'])} {self.meter.unit}, "
                 f"{figure(self.now['time'])} before"
             )
-        kept, name = not reason, f"step_{index:03}.keras"
+        kept, vain, name = not reason, None, f"step_{index:03}.keras"
         step = {
             **found,
             "index": index,
@@ -210,7 +212,7 @@ class Loop:
             "seconds": round(time.time() - started, 1),
             "digest": digest(trained),
             "file": name if kept else None,
-            "dropout": {**state["dropout"], **rates} if method == "nodes" else state["dropout"],
+            "dropout": {**dropout, **rates} if method == "nodes" else dropout,
         }
         state["steps"].append(step)
         if kept:
@@ -219,7 +221,7 @@ class Loop:
             state["fractions"].setdefault(method, {})[path] = after
             if dead:
                 self._count_groups(found)
-            vain = self._vain(after, before_totals)
+            vain = self._vain(after, costs)
             if vain:
                 state["frozen"][path] = vain
                 state["decisions"].append(f"{path} is frozen: {vain}.")
@@ -227,6 +229,8 @@ class Loop:
             state["frozen"][path] = f"pruned further, {reason}"
             state["tried"].append(path)
         self.say(progress.line(self, step))
+        if vain:
+            self.say(state["decisions"][-1])
         self.add_seconds(started)
         self.folder.save()
         if kept:
@@ -251,14 +255,14 @@ class Loop:
         options = self.options
         return training.cut_nodes(plain, fraction, options.criterion, self.data.few(), options.seed)
 
-    def _totals(self):
-        """What the layers cost now, of each of what is to be saved."""
-        return {key: sum(layer[key] or 0 for layer in self.now["layers"]) for key in self._keys()}
+    def _totals(self, keys):
+        """What all layers cost now."""
+        return {key: sum(layer[key] or 0 for layer in self.now["layers"]) for key in keys}
 
     def _vain(self, left, before):
         """Why a layer whose last step was kept gets no more: it brought next to nothing."""
-        after = self._totals()
-        gain = max((1 - after[key] / before[key] for key in after if before.get(key)), default=0.0)
+        after = self._totals(before)
+        gain = max((1 - after[key] / before[key] for key in before if before[key]), default=0.0)
         return f"its last step saved {max(gain, 0):.1%}" if left <= PAYING and gain < VAIN else None
 
     def _count_groups(self, found):
