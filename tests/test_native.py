@@ -236,14 +236,37 @@ def test_threads_with_an_arena_each(lenet):
     assert not wrong
 
 
+def test_one_sample_is_as_many(lenet):
+    model, x = native.load(lenet[1]), images(4)
+    expected = model(x)
+    x.flags.writeable = False
+    answers = [model(x[index : index + 1]) for index in range(4)]  # none overwrites another
+    np.testing.assert_array_equal(np.concatenate(answers), expected)
+    strided = np.repeat(x[2:3], 2, axis=1)[:, ::2]
+    np.testing.assert_array_equal(model(strided), expected[2:3])
+
+
+@pytest.mark.parametrize(
+    "x, match",
+    [
+        (np.zeros((1, 28, 28, 1)), "is float32 of shape .*; got float64"),
+        (np.zeros((1, 28, 1, 1), np.float32), r"got float32 of shape \(1, 28, 1, 1\)"),
+        (np.zeros((0, 28, 28, 1), np.float32), "at least 1"),
+    ],
+)
+def test_what_a_loaded_model_does_not_take(lenet, x, match):
+    with pytest.raises(ValueError, match=match):
+        native.load(lenet[1])(x)
+
+
 def test_a_thread_keeps_its_arena(lenet):
     model, addresses = native.load(lenet[1]), []
 
     def note():
         model(images(1))
-        addresses.append(model.memory.address)
+        addresses.append(model.memory.own.arena)
         model(images(1))
-        addresses.append(model.memory.address)
+        addresses.append(model.memory.own.arena)
 
     note()
     other = threading.Thread(target=note)
