@@ -142,16 +142,16 @@ class _Memory:
         self.given, self.made = _addresses(self.inputs), _addresses(self.outputs)
 
     def hold(self, inputs):
-        """Copies one sample; False, and copies nothing, where it is anything else."""
-        if len(inputs) != len(self.inputs):
+        """Copies one sample; False where it is anything else."""
+        if len(inputs) != len(self.inputs) or not all(map(_alike, inputs, self.inputs)):
             return False
-        pairs = list(zip(self.inputs, inputs, strict=True))
-        for own, array in pairs:
-            if type(array) is not np.ndarray or (array.shape, array.dtype) != (own.shape, own.dtype):
-                return False
-        for own, array in pairs:
+        for own, array in zip(self.inputs, inputs, strict=True):
             own[...] = array
         return True
+
+
+def _alike(given, own):
+    return type(given) is np.ndarray and given.shape == own.shape and given.dtype == own.dtype
 
 
 def export(
