@@ -3,6 +3,7 @@
 // Isa:
 //   kPixels                      pixels whose sums fit the registers
 //   Sums<n>(a, channel, from, sums)  of sixteen channels of n pixels, which begin at from[i]
+//   Scale<once>(sums, multipliers, shifts)  of sixteen channels, in place
 #ifndef SCALPEL_CUSTOM_OPS_NATIVE_INT8_DENSE_H_
 #define SCALPEL_CUSTOM_OPS_NATIVE_INT8_DENSE_H_
 
@@ -34,16 +35,13 @@ SCALPEL_INLINE int32_t Requantize(int32_t sum, int32_t multiplier, int32_t shift
 }
 
 // The outputs of sixteen channels from `channel` on, of which those that exist are written.
-template <bool kOnce>
-SCALPEL_TARGET inline void StoreOutputs(const scalpel_int8_dense &a, int32_t channel,
-                                        const int32_t *sums, int8_t *y) {
-  int32_t scaled[kChannels];
-  for (int i = 0; i < kChannels; ++i) {
-    scaled[i] = Requantize<kOnce>(sums[i], a.multipliers[channel + i], a.shifts[channel + i]);
-  }
+template <typename Isa, bool kOnce>
+SCALPEL_INLINE void StoreOutputs(const scalpel_int8_dense &a, int32_t channel,
+                                 int32_t (&sums)[kChannels], int8_t *y) {
+  Isa::template Scale<kOnce>(sums, a.multipliers + channel, a.shifts + channel);
   int8_t out[kChannels];
   for (int i = 0; i < kChannels; ++i) {
-    const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(scaled[i]) +
+    const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(sums[i]) +
                                                static_cast<uint32_t>(a.out_zero_point));
     const int32_t above = moved < a.lowest ? a.lowest : moved;
     out[i] = static_cast<int8_t>(above > a.highest ? a.highest : above);
@@ -72,7 +70,8 @@ SCALPEL_TARGET void PixelsOf(const scalpel_int8_dense &a, int32_t channel, const
   int32_t sums[kCount][kChannels];
   Isa::template Sums<kCount>(a, channel, from, sums);
   y += int64_t{pixel} * a.channels + channel;
-  for (int p = 0; p < kCount; ++p, y += a.channels) StoreOutputs<kOnce>(a, channel, sums[p], y);
+  for (int p = 0; p < kCount; ++p, y += a.channels)
+    StoreOutputs<Isa, kOnce>(a, channel, sums[p], y);
 }
 
 template <typename Isa, bool kOnce>

@@ -3,6 +3,7 @@
 #define SCALPEL_INLINE inline
 
 #include "int8_dense.h"
+#include "int8_pool.h"
 
 namespace scalpel {
 namespace {
@@ -29,6 +30,13 @@ struct PortableBytes {
     }
     for (int i = 0; i < kChannels; ++i) out[0][i] = static_cast<int32_t>(sums[i]);
   }
+
+  template <bool kOnce>
+  static void Scale(int32_t (&sums)[kChannels], const int32_t *multipliers, const int32_t *shifts) {
+    for (int i = 0; i < kChannels; ++i) {
+      sums[i] = Requantize<kOnce>(sums[i], multipliers[i], shifts[i]);
+    }
+  }
 };
 
 int Supported() { return 1; }
@@ -42,8 +50,13 @@ extern const scalpel_int8_kernels scalpel_int8_vnni, scalpel_int8_avx2;
 #endif
 extern const scalpel_int8_kernels scalpel_int8_portable;
 
-const scalpel_int8_kernels scalpel_int8_portable = {"portable", scalpel::Supported,
-                                                    scalpel::Int8Dense<scalpel::PortableBytes>};
+const scalpel_int8_kernels scalpel_int8_portable = {
+    "portable",
+    scalpel::Supported,
+    scalpel::Int8Dense<scalpel::PortableBytes>,
+    scalpel::PoolOf<scalpel::Largest>,
+    scalpel::PoolOf<scalpel::Mean>,
+};
 
 const scalpel_int8_kernels *scalpel_int8_isa(int index) {
   static const scalpel_int8_kernels *const kAll[] = {

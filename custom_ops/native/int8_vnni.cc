@@ -15,6 +15,7 @@
 #define SCALPEL_INLINE inline __attribute__((always_inline, target(SCALPEL_FEATURES)))
 
 #include "int8_dense.h"
+#include "int8_pool.h"
 
 namespace scalpel {
 namespace {
@@ -65,6 +66,53 @@ struct Vnni {
       _mm512_storeu_si512(out[p], sums[p][0]);
     }
   }
+
+  template <bool kOnce>
+  SCALPEL_INLINE static void Scale(int32_t (&sums)[kChannels], const int32_t *multipliers,
+                                   const int32_t *shifts) {
+    const __m512i zero = _mm512_setzero_si512(), one = _mm512_set1_epi32(1);
+    const __m512i multiplier = _mm512_loadu_si512(multipliers);
+    const __m512i shift = _mm512_loadu_si512(shifts);
+    __m512i sum = _mm512_loadu_si512(sums);
+    if constexpr (kOnce) {
+      const __m512i total = _mm512_sub_epi32(_mm512_set1_epi32(31), shift);
+      const __m512i even =
+          ScaledOnce(sum, multiplier, _mm512_and_si512(total, _mm512_set1_epi64(0xFFFFFFFF)));
+      const __m512i odd = ScaledOnce(Odd(sum), Odd(multiplier), Odd(total));
+      sum = Together(even, odd);
+    } else {
+      const __m512i left = _mm512_max_epi32(shift, zero);
+      const __m512i right = _mm512_max_epi32(_mm512_sub_epi32(zero, shift), zero);
+      const __m512i wide = _mm512_sllv_epi32(sum, left);
+      const __m512i half = _mm512_set1_epi64(INT64_C(1) << 30);
+      const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(wide, multiplier), half);
+      const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(Odd(wide), Odd(multiplier)), half);
+      const __m512i high = Together(_mm512_srli_epi64(even, 31), _mm512_srli_epi64(odd, 31));
+      const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, right), one);
+      const __m512i most =
+          _mm512_add_epi32(_mm512_srli_epi32(mask, 1), _mm512_srli_epi32(high, 31));
+      const __mmask16 up = _mm512_cmpgt_epi32_mask(_mm512_and_si512(high, mask), most);
+      const __m512i down = _mm512_srav_epi32(high, right);
+      sum = _mm512_mask_add_epi32(down, up, down, one);
+    }
+    _mm512_storeu_si512(sums, sum);
+  }
+
+ private:
+  // The odd lanes, where the products of 64 bits take them from.
+  SCALPEL_INLINE static __m512i Odd(__m512i lanes) { return _mm512_srli_epi64(lanes, 32); }
+
+  SCALPEL_INLINE static __m512i Together(__m512i even, __m512i odd) {
+    return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+  }
+
+  // (sum * multiplier, to the nearest) >> total, of the even lanes; total is of 64 bits.
+  SCALPEL_INLINE static __m512i ScaledOnce(__m512i sum, __m512i multiplier, __m512i total) {
+    const __m512i product = _mm512_mul_epi32(sum, multiplier), one = _mm512_set1_epi64(1);
+    const __m512i half = _mm512_sllv_epi64(one, _mm512_sub_epi64(total, one));
+    const __m512i less = _mm512_srai_epi64(product, 63);
+    return _mm512_srav_epi64(_mm512_add_epi64(product, _mm512_add_epi64(half, less)), total);
+  }
 };
 
 int Supported() {
@@ -76,7 +124,12 @@ int Supported() {
 }  // namespace
 }  // namespace scalpel
 
-extern "C" const scalpel_int8_kernels scalpel_int8_vnni = {"avx512vnni", scalpel::Supported,
-                                                           scalpel::Int8Dense<scalpel::Vnni>};
+extern "C" const scalpel_int8_kernels scalpel_int8_vnni = {
+    "avx512vnni",
+    scalpel::Supported,
+    scalpel::Int8Dense<scalpel::Vnni>,
+    scalpel::PoolOf<scalpel::Largest>,
+    scalpel::PoolOf<scalpel::Mean>,
+};
 
 #endif  // defined(__x86_64__)

@@ -26,10 +26,20 @@ typedef struct scalpel_int8_dense {
 
 enum { SCALPEL_INT8_SLACK = 64 }; /* bytes of scratch behind the padded image */
 
+/* The largest, or the mean, of what a window sees of the image; each sees some of it. */
+typedef struct scalpel_int8_pool {
+  int32_t height, width, channels; /* of the image */
+  int32_t out_height, out_width, filter_height, filter_width, stride_height, stride_width;
+  int32_t top, left; /* of the border */
+  int32_t lowest, highest;
+} scalpel_int8_pool;
+
 typedef struct scalpel_int8_kernels {
   const char *isa;
   int (*supported)(void);
   void (*dense)(const scalpel_int8_dense *, const int8_t *x, uint8_t *scratch, int8_t *y);
+  void (*max_pool)(const scalpel_int8_pool *, const int8_t *x, int8_t *y);
+  void (*average_pool)(const scalpel_int8_pool *, const int8_t *x, int8_t *y);
 } scalpel_int8_kernels;
 
 /* Kernels that were built in and that this machine runs, best first; NULL past the end. */

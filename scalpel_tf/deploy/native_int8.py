@@ -42,6 +42,8 @@ def layers(model: Model, constants: Constants, rounding: str) -> list[Layer]:
             layer = matrix(model, operator, symbol, constants, rounding)
             if layer is None:
                 layer = plain_ops.conv(model, operator, symbol, rounding)
+        elif operator.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
+            layer = pool(model, operator, symbol)
         elif operator.name in lower.LOWER:
             layer = lower.LOWER[operator.name](model, operator, symbol, rounding)
         else:
@@ -118,6 +120,42 @@ def matrix(
         bytes=packed.nbytes + 12 * rows,
         bytes_dense=weights.data.size + plain_ops.CHANNEL_BYTES * rows,
         density=1.0,
+    )
+
+
+def pool(model: Model, operator: Operator, symbol: str) -> Layer:
+    """MAX_POOL_2D and AVERAGE_POOL_2D."""
+    x, y = model.tensors[operator.inputs[0]], model.tensors[operator.outputs[0]]
+    size, stride = operator.options["filter"], operator.options["stride"]
+    top, left = plain_ops.pads_of(operator, x, size)
+    low, high = activation_range(operator.options["activation"], y.scale[0], int(y.zero_point[0]))
+    text = params(
+        symbol,
+        "scalpel_int8_pool",
+        height=x.shape[1],
+        width=x.shape[2],
+        channels=x.shape[3],
+        out_height=y.shape[1],
+        out_width=y.shape[2],
+        filter_height=size[0],
+        filter_width=size[1],
+        stride_height=stride[0],
+        stride_width=stride[1],
+        top=top,
+        left=left,
+        lowest=low,
+        highest=high,
+    )
+    kernel = operator.name[:-3].lower()
+    return Layer(
+        name=layer_name(symbol, y),
+        op=operator.name,
+        kernel=kernel,
+        inputs=(x.index,),
+        y=y.index,
+        constants=text,
+        call=lambda inputs, y, _: f"m->kernels->{kernel}(&{symbol}, {inputs[0]}, {y});",
+        in_place=plain_ops.never_overtakes(operator, x, y),
     )
 
 
