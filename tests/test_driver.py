@@ -66,6 +66,7 @@ def test_a_run_prunes_until_all_is_frozen(network, whole):
     state, folder = whole.state, whole.folder
     assert state == json.loads((folder / "state.json").read_text())
     assert state["status"] == "done" and (state["unit"], state["source"]) == ("MACs", "modelled")
+    assert state["peak"] is None
     assert set(state["frozen"]) == {"fc1", "fc2", "fc3"} and "fc3" in whole.report
     steps = [step for step in state["steps"] if step["kept"]]
     assert len(steps) >= 2 and state["steps"][0]["layer"] == "fc1"

@@ -15,7 +15,7 @@ import tensorflow as tf
 from scalpel_tf import cli, report_page
 from scalpel_tf.core.pictures import downsample
 from scalpel_tf.core.targets import Peak
-from scalpel_tf.report_page import masks, roofline, text
+from scalpel_tf.report_page import masks, roofline, sections, text
 from scalpel_tf.report_page import state as states
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
@@ -162,6 +162,7 @@ def without(key):
         (lambda s: s.update(best=99), "`best` is 99, but there are 13 steps"),
         (lambda s: s.update(version=2), "of version 2"),
         (lambda s: s.update(source="guessed"), "got 'guessed'"),
+        (lambda s: s.update(peak={"macs": 1, "source": ""}), "`peak` has no bytes"),
     ],
 )
 def test_a_broken_state_is_one_sentence(board, tmp_path, spoil, message):
@@ -250,13 +251,45 @@ def test_figures_as_text(shown, expected):
 
 def test_the_roof(board):
     state = deepcopy(board[1])
-    assert Peak(2, 4, "").cycles(macs=100, weights=10) == 50
-    assert Peak(2, 4, "").cycles(macs=10, weights=100) == 25
+    assert Peak(2, 4, "").time(macs=100, weights=10) == 50
+    assert Peak(2, 4, "").time(macs=10, weights=100) == 25
     layer = {"path": "a", "macs": 1000, "density": 1.0, "bytes": 100, "time": 2000}
     state["baseline"]["layers"] = [layer]
     state["steps"][state["best"]]["layers"] = [{**layer, "density": 0.1, "time": 50.0}]
     assert roofline.points(state) == [("a", (10.0, 0.5), (1.0, 2.0))]
     assert roofline.share(state) == (0.25, 1.0)
+
+
+def measured(cpu):
+    """A run on a CPU that measured its peak."""
+    state = deepcopy(cpu[1])
+    state["peak"] = {"macs": 50e9, "bytes": 80e9, "source": "measured <here>"}
+    for layer in state["baseline"]["layers"][:2]:
+        layer["products"] = 0.4
+    return state
+
+
+def test_the_roof_of_a_cpu_is_in_seconds(cpu):
+    state = measured(cpu)
+    read = Page(f"<main>{sections.roof(state)}</main>")
+    assert read.wrong == [] and read.seen.count("peak: 50 GMACs a second") == 2
+    assert "does 50 GMACs and loads 80 GB a second." in read.seen
+    assert read.seen.count("GMACs a second, with weights that are not zero") == 2
+    assert "The limit: measured <here>. By tiles (Winograd) conv1, conv2 took" in read.seen
+    assert "cycle" not in read.seen.lower() and "0 MACs a" not in read.seen
+    state["steps"][state["best"]]["loads"] = 160e9  # what is left fits a nearer cache
+    nearer = "80 GB a second from where the dense weights lie, 160 from"
+    assert roofline.is_nearer(state) and nearer in roofline.words(state)[0]
+
+
+def test_the_roof_counts_multiplications_that_are_done(cpu):
+    state = measured(cpu)
+    layer = {"path": "a", "macs": 1e6, "density": 1.0, "bytes": 4e4, "time": 2e-5, "products": 0.4}
+    now = {**layer, "bytes": 4e6, "time": 1e-4, "products": 1.0}
+    state["baseline"]["layers"] = [layer]
+    state["steps"][state["best"]] |= {"layers": [now], "loads": 160e9}
+    assert roofline.points(state) == [("a", (10.0, 2e10), (0.25, 1e10))]
+    assert roofline.share(state) == (pytest.approx(0.4), pytest.approx(0.25))
 
 
 def test_downsample():
