@@ -7,6 +7,7 @@ import sys
 from copy import deepcopy
 from html.parser import HTMLParser
 
+import keras
 import numpy as np
 import pytest
 import run_folder
@@ -17,6 +18,7 @@ from scalpel_tf.core.pictures import downsample
 from scalpel_tf.core.targets import Peak
 from scalpel_tf.report_page import masks, roofline, sections, text
 from scalpel_tf.report_page import state as states
+from scalpel_tf.train.surgery import shrink
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 EVIL = '<i>"fc1" & $1</i></style>'
@@ -137,6 +139,37 @@ def test_what_went_with_nodes_is_tinted(cpu):
     assert columns * 25 == pixels.shape[1]
 
 
+def test_nodes_that_went_are_tinted_where_they_were(tmp_path):
+    conv, flat = keras.layers.Conv2D, keras.layers.Flatten()
+    layers = [conv(5, 2, name="a"), conv(4, 2, name="b"), flat, keras.layers.Dense(3, name="c")]
+    dense = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    small = shrink(dense, keep={"a": [1, 4], "b": [0, 2, 3]})
+    dense.save(tmp_path / "dense.keras")
+    small.save(tmp_path / "best.keras")
+    step = {"kept": True, "nodes_left": {"a": "1 4", "b": "0 2-3"}}
+    state = {"status": "done", "best": 0, "steps": [step]}
+    a, b, c = masks.masks(state, tmp_path)
+    assert [m.in_place for m in (a, b, c)] == [True] * 3
+    assert [m.nodes for m in (a, b, c)] == ["1 4", "0 2-3", ""]
+    np.testing.assert_array_equal(inked(a), np.isin(range(5), [1, 4])[:, None] * np.ones((1, 4)))
+    columns = np.isin(np.arange(20) % 5, [1, 4])
+    np.testing.assert_array_equal(inked(b), np.outer(np.isin(range(4), [0, 2, 3]), columns))
+    np.testing.assert_array_equal(inked(c)[0], np.isin(np.arange(16) % 4, [0, 2, 3]))
+    step["nodes_left"] = {"a": "1 4"}  # and an older version cut b
+    a, b, c = masks.masks(state, tmp_path)
+    assert [m.in_place for m in (a, b, c)] == [True, False, False] and b.nodes == ""
+    np.testing.assert_array_equal(inked(b)[0], np.arange(20) < 8)
+
+
+def inked(mask):
+    """True where a weight is left, False where it went with a node."""
+    pixels = tf.io.decode_png(base64.b64decode(mask.png.partition(",")[2]), channels=4).numpy()
+    down, across = np.array(pixels.shape[:2]) // mask.shape
+    points = pixels[down // 2 :: down, across // 2 :: across]
+    assert set(np.unique(points[..., 3])) <= {40, 255}
+    return points[..., 3] == 255
+
+
 def test_a_missing_model_leaves_a_sentence(board, tmp_path):
     folder, state, _ = board
     with pytest.raises(ValueError, match="dense.keras is not in the folder"):
@@ -242,6 +275,8 @@ def test_headlines(board, unit, time, expected):
         (text.duration(59), "59 s"),
         (text.duration(812.3), "13 min 32 s"),
         (text.duration(7322), "2 h 2 min"),
+        (text.nodes("0-2 7"), "nodes 0–2, 7 are left"),
+        (text.nodes(" ".join(map(str, range(0, 80, 2)))), "40 nodes are left"),
         (text.date("2026-11-22T13:05:12+00:00"), "22 November 2026, 13:05"),
     ],
 )

@@ -123,11 +123,12 @@ def masks(state: dict, folder: Path) -> str:
         return _section("What is left of the weights", f"<p>No pictures: {escape(str(error))}.</p>")
     pictures = "\n".join(map(_mask, found))
     cut = any(mask.left != mask.shape for mask in found)
-    tint = (
-        " What went with whole nodes is tinted; what is left stands together, top left."
-        if cut
-        else ""
+    where = (
+        " where it was"
+        if all(m.in_place for m in found if m.left != m.shape)
+        else ("; what is left stands together, top left")
     )
+    tint = f" What went with whole nodes is tinted{where}." if cut else ""
     return _section(
         "What is left of the weights",
         "<p>Each kernel as the matrix that runs: a row per output, a column per input in im2col "
@@ -142,6 +143,8 @@ def _mask(mask):
     size = f"{rows:,} outputs × {columns:,} inputs"
     if mask.left != mask.shape:
         size += f", now {mask.left[0]:,} × {mask.left[1]:,}"
+    if mask.nodes:
+        size += f"; {text.nodes(mask.nodes)}"
     down, across = mask.blocks
     if mask.blocks != (1, 1):
         size += f"; a pixel stands for {down} × {across} weights, darker where more are left"
