@@ -275,8 +275,8 @@ def test_headlines(board, unit, time, expected):
         (text.duration(59), "59 s"),
         (text.duration(812.3), "13 min 32 s"),
         (text.duration(7322), "2 h 2 min"),
-        (text.nodes("0-2 7"), "nodes 0–2, 7 are left"),
-        (text.nodes(" ".join(map(str, range(0, 80, 2)))), "40 nodes are left"),
+        (text.nodes("0-2 7", 9), "4 of 9 nodes are left: 0–2, 7"),
+        (text.nodes(" ".join(map(str, range(0, 80, 2))), 80), "40 of 80 nodes are left"),
         (text.date("2026-11-22T13:05:12+00:00"), "22 November 2026, 13:05"),
     ],
 )

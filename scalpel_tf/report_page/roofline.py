@@ -125,8 +125,7 @@ def roofline(state: dict, width: int) -> str:
     axes.set(xscale="log", yscale="log", xlim=(left, right))
     axes.set_ylim(min(ys) / 2, max(roof.macs, *ys) * 1.7)
     if nearer:
-        slope = (part[:2] for part in _line(now, left, right))
-        axes.plot(*slope, color=KEPT, lw=1.4, ls=(0, (4, 3)))
+        axes.plot(*_line(now, left, roof.macs / roof.bytes), color=KEPT, lw=1.4, ls=(0, (4, 3)))
     axes.plot(*_line(roof, left, right), color=INK, lw=1.6)
     axes.annotate(
         f"peak: {roof.macs:.3g} {macs} a {unit}", (right, roof.macs), (-2, 5), color=INK,

@@ -144,7 +144,7 @@ def _mask(mask):
     if mask.left != mask.shape:
         size += f", now {mask.left[0]:,} × {mask.left[1]:,}"
     if mask.nodes:
-        size += f"; {text.nodes(mask.nodes)}"
+        size += f"; {text.nodes(mask.nodes, rows)}"
     down, across = mask.blocks
     if mask.blocks != (1, 1):
         size += f"; a pixel stands for {down} × {across} weights, darker where more are left"

@@ -120,11 +120,11 @@ def deed(step: dict) -> str:
     return f"Cut {step['layer']} from {percent(step['from'])} to {share} of its {unit}."
 
 
-def nodes(packed: str) -> str:
-    """Which nodes are left, as `left_nodes.pack` has them; only how many where that is long."""
-    if len(packed) > NODES:
-        return f"{len(left_nodes.unpack(packed)):,} nodes are left"
-    return f"nodes {packed.replace('-', '–').replace(' ', ', ')} are left"
+def nodes(packed: str, whole: int) -> str:
+    """How many of `whole` nodes are left, and which, as `left_nodes.pack` has them, if few."""
+    count = f"{len(left_nodes.unpack(packed)):,} of {whole:,} nodes are left"
+    listed = packed.replace("-", "–").replace(" ", ", ")
+    return f"{count}: {listed}" if len(packed) <= NODES else count
 
 
 def verdict(step: dict) -> str:
