@@ -24,7 +24,7 @@ SECONDS = 0.1  # for the rounds of either figure
 ROUNDS = 3  # at least
 SETTLED = 64  # rounds of `multiply` after which its result is the number of lanes
 STEP = 128  # floats that `load` takes at a time
-FAR = 64 * MIB  # bytes: with more, memory is no slower
+FAR = 64 * MIB  # bytes at most: few caches hold them, and new memory takes long to come by
 
 
 class _Isa(ctypes.Structure):
