@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 
 import scalpel_tf as sc
-from scalpel_tf.driver import loop, training
+from scalpel_tf.core import left_nodes
+from scalpel_tf.driver import loop, nodes_left, training
 from scalpel_tf.driver.folder import digest
 
 
@@ -66,6 +67,7 @@ def test_a_run_prunes_until_all_is_frozen(network, whole):
     state, folder = whole.state, whole.folder
     assert state == json.loads((folder / "state.json").read_text())
     assert state["status"] == "done" and (state["unit"], state["source"]) == ("MACs", "modelled")
+    assert state["peak"] is None
     assert set(state["frozen"]) == {"fc1", "fc2", "fc3"} and "fc3" in whole.report
     steps = [step for step in state["steps"] if step["kept"]]
     assert len(steps) >= 2 and state["steps"][0]["layer"] == "fc1"
@@ -73,6 +75,11 @@ def test_a_run_prunes_until_all_is_frozen(network, whole):
     assert all(bool(s["reason"]) != s["kept"] for s in state["steps"])
     for step in state["steps"]:  # 0.5 in the first round, its root in the second
         assert step["to"] / step["from"] > 0.5 ** (1 / 2 ** step["round"]) - 0.05
+    for step in steps:
+        nodes = {layer["path"]: layer["nodes"] for layer in step["layers"]}
+        assert step["layer"] in step["nodes_left"]
+        for path, left in step["nodes_left"].items():
+            assert len(left_nodes.unpack(left)) == nodes[path]
     last = state["steps"][state["best"]]
     assert last["time"] < 0.6 * state["baseline"]["time"]
     assert network.get_layer("fc1").kernel.shape == (16, 24)
@@ -126,6 +133,8 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
     assert [s["digest"] for s in broken.state["steps"]] == [
         s["digest"] for s in whole.state["steps"]
     ]
+    both = [[s["nodes_left"] for s in state["steps"]] for state in (broken.state, whole.state)]
+    assert both[0] == both[1]
     count = len(calls)
     assert fit_to(network, points, tmp_path / "run").state == broken.state
     assert len(calls) == count
@@ -146,6 +155,7 @@ def test_groups_are_pruned_on_the_virtual_board_until_the_budget_is_met(points, 
     kernel = np.asarray(result.model.get_layer(last["layer"]).kernel)
     groups = kernel.T.reshape(kernel.shape[1], -1, 4).any(2)
     assert groups.any(1).all() and kernel.shape[1] < 64  # nodes without groups are gone
+    assert len(nodes_left.so_far(state)[last["layer"]]) == kernel.shape[1]
     assert 0 < state["dropout"]["drop"] < 0.2  # and with them a part of the dropout
     assert groups.sum() <= last["to"] * 64 * groups.shape[1]
     assert state["fractions"]["groups"][last["layer"]] == pytest.approx(groups.mean())

@@ -7,6 +7,7 @@ import sys
 from copy import deepcopy
 from html.parser import HTMLParser
 
+import keras
 import numpy as np
 import pytest
 import run_folder
@@ -15,8 +16,9 @@ import tensorflow as tf
 from scalpel_tf import cli, report_page
 from scalpel_tf.core.pictures import downsample
 from scalpel_tf.core.targets import Peak
-from scalpel_tf.report_page import masks, roofline, text
+from scalpel_tf.report_page import masks, roofline, sections, text
 from scalpel_tf.report_page import state as states
+from scalpel_tf.train.surgery import shrink
 
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 EVIL = '<i>"fc1" & $1</i></style>'
@@ -137,6 +139,37 @@ def test_what_went_with_nodes_is_tinted(cpu):
     assert columns * 25 == pixels.shape[1]
 
 
+def test_nodes_that_went_are_tinted_where_they_were(tmp_path):
+    conv, flat = keras.layers.Conv2D, keras.layers.Flatten()
+    layers = [conv(5, 2, name="a"), conv(4, 2, name="b"), flat, keras.layers.Dense(3, name="c")]
+    dense = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    small = shrink(dense, keep={"a": [1, 4], "b": [0, 2, 3]})
+    dense.save(tmp_path / "dense.keras")
+    small.save(tmp_path / "best.keras")
+    step = {"kept": True, "nodes_left": {"a": "1 4", "b": "0 2-3"}}
+    state = {"status": "done", "best": 0, "steps": [step]}
+    a, b, c = masks.masks(state, tmp_path)
+    assert [m.in_place for m in (a, b, c)] == [True] * 3
+    assert [m.nodes for m in (a, b, c)] == ["1 4", "0 2-3", ""]
+    np.testing.assert_array_equal(inked(a), np.isin(range(5), [1, 4])[:, None] * np.ones((1, 4)))
+    columns = np.isin(np.arange(20) % 5, [1, 4])
+    np.testing.assert_array_equal(inked(b), np.outer(np.isin(range(4), [0, 2, 3]), columns))
+    np.testing.assert_array_equal(inked(c)[0], np.isin(np.arange(16) % 4, [0, 2, 3]))
+    step["nodes_left"] = {"a": "1 4"}  # and an older version cut b
+    a, b, c = masks.masks(state, tmp_path)
+    assert [m.in_place for m in (a, b, c)] == [True, False, False] and b.nodes == ""
+    np.testing.assert_array_equal(inked(b)[0], np.arange(20) < 8)
+
+
+def inked(mask):
+    """True where a weight is left, False where it went with a node."""
+    pixels = tf.io.decode_png(base64.b64decode(mask.png.partition(",")[2]), channels=4).numpy()
+    down, across = np.array(pixels.shape[:2]) // mask.shape
+    points = pixels[down // 2 :: down, across // 2 :: across]
+    assert set(np.unique(points[..., 3])) <= {40, 255}
+    return points[..., 3] == 255
+
+
 def test_a_missing_model_leaves_a_sentence(board, tmp_path):
     folder, state, _ = board
     with pytest.raises(ValueError, match="dense.keras is not in the folder"):
@@ -162,6 +195,7 @@ def without(key):
         (lambda s: s.update(best=99), "`best` is 99, but there are 13 steps"),
         (lambda s: s.update(version=2), "of version 2"),
         (lambda s: s.update(source="guessed"), "got 'guessed'"),
+        (lambda s: s.update(peak={"macs": 1, "source": ""}), "`peak` has no bytes"),
     ],
 )
 def test_a_broken_state_is_one_sentence(board, tmp_path, spoil, message):
@@ -241,6 +275,8 @@ def test_headlines(board, unit, time, expected):
         (text.duration(59), "59 s"),
         (text.duration(812.3), "13 min 32 s"),
         (text.duration(7322), "2 h 2 min"),
+        (text.nodes("0-2 7", 9), "4 of 9 nodes are left: 0–2, 7"),
+        (text.nodes(" ".join(map(str, range(0, 80, 2))), 80), "40 of 80 nodes are left"),
         (text.date("2026-11-22T13:05:12+00:00"), "22 November 2026, 13:05"),
     ],
 )
@@ -250,13 +286,45 @@ def test_figures_as_text(shown, expected):
 
 def test_the_roof(board):
     state = deepcopy(board[1])
-    assert Peak(2, 4, "").cycles(macs=100, weights=10) == 50
-    assert Peak(2, 4, "").cycles(macs=10, weights=100) == 25
+    assert Peak(2, 4, "").time(macs=100, weights=10) == 50
+    assert Peak(2, 4, "").time(macs=10, weights=100) == 25
     layer = {"path": "a", "macs": 1000, "density": 1.0, "bytes": 100, "time": 2000}
     state["baseline"]["layers"] = [layer]
     state["steps"][state["best"]]["layers"] = [{**layer, "density": 0.1, "time": 50.0}]
     assert roofline.points(state) == [("a", (10.0, 0.5), (1.0, 2.0))]
     assert roofline.share(state) == (0.25, 1.0)
+
+
+def measured(cpu):
+    """A run on a CPU that measured its peak."""
+    state = deepcopy(cpu[1])
+    state["peak"] = {"macs": 50e9, "bytes": 80e9, "source": "measured <here>"}
+    for layer in state["baseline"]["layers"][:2]:
+        layer["products"] = 0.4
+    return state
+
+
+def test_the_roof_of_a_cpu_is_in_seconds(cpu):
+    state = measured(cpu)
+    read = Page(f"<main>{sections.roof(state)}</main>")
+    assert read.wrong == [] and read.seen.count("peak: 50 GMACs a second") == 2
+    assert "does 50 GMACs and loads 80 GB a second." in read.seen
+    assert read.seen.count("GMACs a second, with weights that are not zero") == 2
+    assert "The limit: measured <here>. By tiles (Winograd) conv1, conv2 took" in read.seen
+    assert "cycle" not in read.seen.lower() and "0 MACs a" not in read.seen
+    state["steps"][state["best"]]["loads"] = 160e9  # what is left fits a nearer cache
+    nearer = "80 GB a second from where the dense weights lie, 160 from"
+    assert roofline.is_nearer(state) and nearer in roofline.words(state)[0]
+
+
+def test_the_roof_counts_multiplications_that_are_done(cpu):
+    state = measured(cpu)
+    layer = {"path": "a", "macs": 1e6, "density": 1.0, "bytes": 4e4, "time": 2e-5, "products": 0.4}
+    now = {**layer, "bytes": 4e6, "time": 1e-4, "products": 1.0}
+    state["baseline"]["layers"] = [layer]
+    state["steps"][state["best"]] |= {"layers": [now], "loads": 160e9}
+    assert roofline.points(state) == [("a", (10.0, 2e10), (0.25, 1e10))]
+    assert roofline.share(state) == (pytest.approx(0.4), pytest.approx(0.25))
 
 
 def test_downsample():

@@ -30,17 +30,19 @@ class Board:
 
 @dataclass(frozen=True)
 class Peak:
-    """What a processor can do in one cycle at most, with memories that never make it wait.
+    """What a processor can do at most, in one cycle or, where that was measured, in one second.
 
-    macs: int8 multiply-accumulates.  bytes: loaded.  No kernel reaches both.
+    macs: multiply-accumulates, of int8 in a cycle, of float32 in a second.  bytes: loaded, in a
+    cycle from memories that never make it wait.  No kernel reaches both.
     """
 
     macs: float
     bytes: float
     source: str
 
-    def cycles(self, macs: float, weights: float) -> float:
-        """Cycles that no kernel goes below which does `macs` and loads `weights` bytes once."""
+    def time(self, macs: float, weights: float) -> float:
+        """Cycles, or seconds, that no kernel goes below which does `macs` and loads `weights` bytes
+        once."""
         return max(macs / self.macs, weights / self.bytes)
 
 

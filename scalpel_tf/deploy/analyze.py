@@ -176,7 +176,7 @@ def _operator(network, index, target: Target, ram) -> OperatorCost:
         matrix, scale = _matrix(operator, weights)
         known["macs"] = math.prod(y.shape) * matrix.size // len(matrix)
         known["bytes"] = known["bytes_dense"] = matrix.size + CHANNEL_BYTES * len(matrix)
-        known["roofline"] = math.ceil(target.peak.cycles(known["macs"], matrix.size))
+        known["roofline"] = math.ceil(target.peak.time(known["macs"], matrix.size))
         known["density"] = {name: _density(matrix, unit) for name, unit in UNITS.items()}
         cost_of = MATRICES[operator.name](network, operator, target)
         if cost_of is not None:

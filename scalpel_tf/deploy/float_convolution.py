@@ -19,6 +19,7 @@ from scalpel_tf.deploy.layer import Layer, layer_name
 from scalpel_tf.deploy.plain_ops import operands
 from scalpel_tf.deploy.tflite import Model, Operator
 
+TILES, LINES = "winograd 2x2", "winograd 1x4"  # kernels
 WINDOW = 8  # weights of a group; groups of 16 are two of them
 SPARSE = 0.8  # of the weights; with more, groups are not looked for
 
@@ -89,6 +90,16 @@ def convolve(operator, x, weights, bias, y, symbol, name, constants, formats_of=
     )
 
 
+def products(kernel: str | None, filter: int) -> float:
+    """Multiplications for each multiply-accumulate of a layer with filters of so many taps along
+    each axis, by the name of its kernel; without those that bring tiles to their points."""
+    if kernel == TILES:
+        return ((filter + winograd.OUTPUTS - 1) / (winograd.OUTPUTS * filter)) ** 2
+    if kernel == LINES:
+        return (filter + winograd_lines.OUTPUTS - 1) / (winograd_lines.OUTPUTS * filter)
+    return 1.0
+
+
 def _dense(symbol, weights, bias, shape, groups, operator, constants):
     packed = formats.dense(weights.reshape(len(weights), -1), bias, groups, weights.shape[3])
     text = dense(symbol, packed, shape, len(weights), operator, constants)
@@ -99,14 +110,14 @@ def _by_tiles(symbol, weights, bias, shape, groups, operator, constants, tiles):
     packed = winograd.weights(weights, bias, groups)
     text = winograd.definition(symbol, packed, tiles, weights, shape, operator, constants)
     scratch = 4 * (tiles.padded + tiles.scratch)
-    return Form("winograd 2x2", "winograd", text, scratch, packed.weights.nbytes)
+    return Form(TILES, "winograd", text, scratch, packed.weights.nbytes)
 
 
 def _by_lines(symbol, weights, bias, shape, groups, operator, constants, lines):
     packed = winograd_lines.weights(weights, bias)
     text = winograd_lines.definition(symbol, packed, lines, weights, shape, operator, constants)
     scratch = 4 * (lines.padded + lines.scratch)
-    return Form("winograd 1x4", "winograd_lines", text, scratch, packed.weights.nbytes)
+    return Form(LINES, "winograd_lines", text, scratch, packed.weights.nbytes)
 
 
 def _groups(symbol, weights, bias, shape, groups, operator, constants, packed, strips, length):

@@ -18,6 +18,7 @@ KERNEL_FLAGS = [*FLAGS, "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"]
 SOURCES = {
     "float": ("native/float_*", "native/vector_*", "native/scalpel_float.h", "simd_avx*.h"),
     "int8": ("native/int8_*", "native/scalpel_int8.h"),
+    "peak": ("native/peak*", "native/vector_*", "native/scalpel_float.h", "simd_avx*.h"),
 }
 CMAKE = """\
 cmake_minimum_required(VERSION 3.16)
@@ -32,7 +33,7 @@ target_link_libraries(model m)
 
 
 def kernel_files(kind: str) -> dict[str, bytes]:
-    """Path in a project -> contents, of the kernels' sources. kind: "float" or "int8"."""
+    """Path in a project -> contents, of the kernels' sources. kind: a key of SOURCES."""
     folder = kernels.sources()
     files = [file for pattern in SOURCES[kind] for file in sorted(folder.glob(pattern))]
     return {f"kernels/{file.relative_to(folder)}": file.read_bytes() for file in files}

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 
 import keras
 
-from scalpel_tf.driver import progress, training, trial
+from scalpel_tf.driver import nodes_left, progress, training, trial
 from scalpel_tf.driver.dead_nodes import cut_dead_nodes
 from scalpel_tf.driver.folder import DENSE, digest
 from scalpel_tf.driver.goal import Goal
@@ -198,6 +198,7 @@ class Loop:
                 f"{figure(self.now['time'])} before"
             )
         kept, vain, name = not reason, None, f"step_{index:03}.keras"
+        cuts = dead or method == "nodes"
         step = {
             **found,
             "index": index,
@@ -213,6 +214,7 @@ class Loop:
             "digest": digest(trained),
             "file": name if kept else None,
             "dropout": {**dropout, **rates} if method == "nodes" else dropout,
+            "nodes_left": nodes_left.after(state, trained.report) if cuts else {},
         }
         state["steps"].append(step)
         if kept:

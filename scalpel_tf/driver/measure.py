@@ -14,6 +14,7 @@ from scalpel_tf.core import gcsr
 from scalpel_tf.core.layout import to_matrix
 from scalpel_tf.deploy import board, c_source, convert, tflite
 from scalpel_tf.deploy.export import write
+from scalpel_tf.deploy.float_convolution import products
 from scalpel_tf.deploy.lower import lower
 from scalpel_tf.deploy.memory import plan_memory
 from scalpel_tf.models import walk
@@ -141,7 +142,11 @@ def _quiet(tensor):
 
 
 class CpuMeter:
-    """This CPU: the exported library, one thread, one example; medians, in seconds."""
+    """This CPU: the exported library, one thread, one example; medians, in seconds.
+
+    loads: bytes a second at most, from where weights of this size lie.  products, of a layer:
+    multiplications for each multiply-accumulate.
+    """
 
     unit, source = "s", "measured"
 
@@ -149,25 +154,29 @@ class CpuMeter:
         self.target, self.width, self.samples = options.target, options.width, samples
 
     def __call__(self, model) -> dict:
-        from scalpel_tf.deploy import native
+        from scalpel_tf.deploy import cpu_peak, native
         from scalpel_tf.deploy.export import export
 
         found = describe(model, self.width)
         inputs = [sample[:1].astype(np.float32) for sample in self.samples]
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "native"
-            export(model, target=self.target, out=folder, dtype="float32")
+            exported = export(model, target=self.target, out=folder, dtype="float32")
             profile = native.profile(folder, inputs if len(inputs) > 1 else inputs[0])
         times = {}
         for name, seconds in profile["layers"]:
             times[name] = times.get(name, 0.0) + _rounded(seconds)
+        kernel = {layer["name"]: layer["kernel"] for layer in exported.layers}
         for layer in found["layers"]:
-            layer["time"] = times.get(layer["path"].split("/")[-1])
+            name = layer["path"].split("/")[-1]
+            layer["time"] = times.get(name)
+            layer["products"] = products(kernel.get(name), layer["shape"][0])
             # Values of four bytes, a column of two for each group.
             sparse = layer["kept"] * (4 + 2 / self.width)
             layer["bytes"] = round(min(4 * layer["weights"], sparse))
         found["time"] = _rounded(profile["seconds"])
         found["size"] = sum(layer["bytes"] for layer in found["layers"])
+        found["loads"] = cpu_peak.loads(found["size"])
         return found
 
 
@@ -186,6 +195,19 @@ def meter(options, samples):
         if platform.machine().lower() in ("x86_64", "amd64"):
             return CpuMeter(options, samples)
     return MacMeter(options)
+
+
+def peak(found) -> dict | None:
+    """A Peak of this CPU in a second, with the weights of a model that `CpuMeter` measured.
+
+    None for what another meter found.
+    """
+    if "loads" not in found:
+        return None
+    from scalpel_tf.deploy import cpu_peak
+
+    source = f"measured on one thread, {cpu_peak.isas()[0].isa.decode()}"
+    return {"macs": cpu_peak.macs(), "bytes": found["loads"], "source": source}
 
 
 class Remembering:

@@ -14,7 +14,7 @@ from scalpel_tf.driver import finish, training
 from scalpel_tf.driver.data import Data
 from scalpel_tf.driver.folder import BEST, DENSE, Folder, digest, digest_data
 from scalpel_tf.driver.loop import Loop, time_stamp
-from scalpel_tf.driver.measure import Remembering, meter
+from scalpel_tf.driver.measure import Remembering, meter, peak
 from scalpel_tf.driver.options import Options
 from scalpel_tf.models import check_model, copy_model, same_layer
 from scalpel_tf.report import figure
@@ -199,6 +199,7 @@ def _begin(folder, model, options, data, meters, command):
         "model": model.name,
         "unit": meters.unit,
         "source": meters.source,
+        "peak": peak(baseline),
         "mix": None,
         "baseline": baseline,
         "steps": [],

@@ -3,13 +3,12 @@
 from html import escape
 from pathlib import Path
 
+from scalpel_tf.report_page import roofline, text
 from scalpel_tf.report_page import state as states
-from scalpel_tf.report_page import text
 from scalpel_tf.report_page.figures import layers as layers_chart
 from scalpel_tf.report_page.figures import story as story_chart
 from scalpel_tf.report_page.masks import HALF
 from scalpel_tf.report_page.masks import masks as read_masks
-from scalpel_tf.report_page.roofline import peak, roofline, share
 
 WIDTHS = {"wide": 980, "narrow": 350}  # pixels, for a desktop and for a phone
 FILES = 12  # names of exported files at most
@@ -124,11 +123,12 @@ def masks(state: dict, folder: Path) -> str:
         return _section("What is left of the weights", f"<p>No pictures: {escape(str(error))}.</p>")
     pictures = "\n".join(map(_mask, found))
     cut = any(mask.left != mask.shape for mask in found)
-    tint = (
-        " What went with whole nodes is tinted; what is left stands together, top left."
-        if cut
-        else ""
+    where = (
+        " where it was"
+        if all(m.in_place for m in found if m.left != m.shape)
+        else ("; what is left stands together, top left")
     )
+    tint = f" What went with whole nodes is tinted{where}." if cut else ""
     return _section(
         "What is left of the weights",
         "<p>Each kernel as the matrix that runs: a row per output, a column per input in im2col "
@@ -143,6 +143,8 @@ def _mask(mask):
     size = f"{rows:,} outputs × {columns:,} inputs"
     if mask.left != mask.shape:
         size += f", now {mask.left[0]:,} × {mask.left[1]:,}"
+    if mask.nodes:
+        size += f"; {text.nodes(mask.nodes, rows)}"
     down, across = mask.blocks
     if mask.blocks != (1, 1):
         size += f"; a pixel stands for {down} × {across} weights, darker where more are left"
@@ -159,22 +161,20 @@ def _mask(mask):
 def roof(state: dict) -> str:
     """The roofline, or why there is none."""
     title, target = "Against the hardware's limits", state["config"]["target"]
-    known = peak(state)
-    if known is None:
+    if roofline.peak(state) is None:
         return _section(title, f"<p>No roofline: no peak of {escape(target)} is known here.</p>")
-    dense, now = map(text.percent, share(state))
+    lead, note = map(escape, roofline.words(state))
+    nearer = [("rule", "the limit of the pruned weights")] if roofline.is_nearer(state) else []
     return _section(
         title,
-        f"<p>At most, {escape(target)} does {known.macs:g} multiply-accumulates and loads "
-        f"{known.bytes:g} bytes a cycle. Kernels at that limit would need {dense} of the dense "
-        f"layers' time, and {now} of that of the pruned ones, whose zeros no kernel touches.</p>",
+        f"<p>{lead}</p>",
         _figure(
-            lambda width: roofline(state, width),
-            "Multiply-accumulates a cycle of each layer over its multiply-accumulates per byte, "
-            f"below the roof of {target}.",
+            lambda width: roofline.roofline(state, width),
+            "Multiply-accumulates of each layer in a unit of time over its multiply-accumulates "
+            f"per byte, below the roof of {target}.",
         ),
-        _key(("ring", "dense"), ("dot", "pruned")),
-        f"<p class=note>Cycles are {state['source']}. The limit: {escape(known.source)}.</p>",
+        _key(("ring", "dense"), ("dot", "pruned"), *nearer),
+        f"<p class=note>{note}</p>",
     )
 
 

@@ -14,6 +14,7 @@ CONFIG = {"target", "method", "mix", "max_accuracy_drop", "flash", "ram", "laten
 CONFIG |= {"mode", "seed"}
 STATE = {"metric", "time", "flash", "ram", "weights", "size", "macs", "layers"}
 STEP = STATE | {"index", "layer", "method", "from", "to", "kept", "reason", "seconds"}
+PEAK = {"macs", "bytes", "source"}
 LAYER = {"path", "type", "shape", "nodes", "weights", "kept", "density", "macs", "time", "bytes"}
 
 
@@ -45,6 +46,8 @@ def read(folder: Path) -> dict:
         _check(path, name, part, keys)
         for layer in part["layers"]:
             _check(path, f"a layer of {name}", layer, LAYER)
+    if state.get("peak") is not None:  # older runs have none
+        _check(path, "`peak`", state["peak"], PEAK)
     if state["best"] is not None and state["best"] not in range(len(steps)):
         raise ValueError(
             f"{path} is broken: `best` is {state['best']!r}, but there are {len(steps)} steps."

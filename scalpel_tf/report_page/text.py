@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
+from scalpel_tf.core import left_nodes
 from scalpel_tf.core.targets import KIB, MIB
 from scalpel_tf.report_page.state import best, floor, gain
 
 UNITS = {"nodes": "nodes", "groups": "groups", "elements": "weights"}
 UNKNOWN = "–"
+NODES = 60  # characters of a list of nodes at most
 
 
 def percent(value: float | None) -> str:
@@ -116,6 +118,13 @@ def deed(step: dict) -> str:
     """What a step did, as a sentence."""
     unit, share = UNITS.get(step["method"], step["method"]), percent(step["to"])
     return f"Cut {step['layer']} from {percent(step['from'])} to {share} of its {unit}."
+
+
+def nodes(packed: str, whole: int) -> str:
+    """How many of `whole` nodes are left, and which, as `left_nodes.pack` has them, if few."""
+    count = f"{len(left_nodes.unpack(packed)):,} of {whole:,} nodes are left"
+    listed = packed.replace("-", "–").replace(" ", ", ")
+    return f"{count}: {listed}" if len(packed) <= NODES else count
 
 
 def verdict(step: dict) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from scalpel_tf.core import node_scores
+from scalpel_tf.core import left_nodes, node_scores
 from scalpel_tf.models import check_model
 from scalpel_tf.train import graph, masks
 from scalpel_tf.train.batches import batches as batches_of
@@ -116,7 +116,7 @@ def prune_nodes(
         for name, group in zip(nodes.pools, nodes.groups, strict=True):
             gone[name] = gone.get(name, 0) + int(np.isin(group.nodes, cut).sum())
         small = shrink(small, keep=nodes.keep(cut))
-        report = _merged(report or small.report, small.report, nodes.reasons)
+        report = _merged(report, small.report, nodes.reasons)
         if step < steps and finetune is not None:
             finetune(small)
     if isinstance(budget, Ratio) and any(budget.ratios.values()) and not any(gone.values()):
@@ -245,9 +245,10 @@ def _check_entries(nodes, budget):
             )
 
 
-def _merged(first: ShrinkReport, last: ShrinkReport, reasons) -> ShrinkReport:
+def _merged(first: ShrinkReport | None, last: ShrinkReport, reasons) -> ShrinkReport:
     """One report of several steps, with the reasons of prune_nodes for what stayed whole."""
-    before = {cut.path: cut for cut in first.layers}
+    before = {cut.path: cut for cut in (first or last).layers}
+    kept = left_nodes.compose(first.kept if first else {}, last.kept)
     layers = tuple(
         cut._replace(
             nodes=(before[cut.path].nodes[0], cut.nodes[1]),
@@ -260,4 +261,4 @@ def _merged(first: ShrinkReport, last: ShrinkReport, reasons) -> ShrinkReport:
     whole = tuple(
         (path, reasons.get(path, reason)) for path, reason in last.whole if path not in smaller
     )
-    return replace(last, layers=layers, whole=whole)
+    return replace(last, layers=layers, whole=whole, kept=kept)

@@ -32,12 +32,14 @@ class ShrinkReport:
         weights are zero now, or a Rescaling layer stands for the mask.
     dropout: path of each Dropout that reads fewer nodes than before -> the rate that fits what is
     left; the layer itself keeps its rate. `callbacks.AdjustDropout(report.dropout)` applies it.
+    kept: path of each layer that lost nodes -> the indices of those that are left.
     """
 
     layers: tuple[Cut, ...]
     whole: tuple[tuple[str, str], ...]
     zeroed: tuple[tuple[str, int], ...]
     dropout: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -264,11 +266,14 @@ def _report(network, cut, zeroed, biases):
         Cut(path, kinds[path], *zip(before[path], after[path], strict=True)) for path in before
     )
     whole = list(masks.reasons_whole(network))
-    named = {path for path, _ in whole}
+    named, kept = {path for path, _ in whole}, {}
     for call in network.makers():
-        if call.path not in named and not np.isin(network.roots(call.made), cut).any():
+        gone = np.isin(network.roots(call.made), cut)
+        if gone.any():
+            kept[call.path] = np.flatnonzero(~gone).tolist()
+        elif call.path not in named:
             whole.append((call.path, "none of its nodes is silent"))
-    return ShrinkReport(layers, tuple(whole), tuple(zeroed), _dropout(network, cut))
+    return ShrinkReport(layers, tuple(whole), tuple(zeroed), _dropout(network, cut), kept)
 
 
 def _dropout(network, cut):

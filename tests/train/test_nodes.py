@@ -271,6 +271,16 @@ def test_a_budget_in_steps_and_multiples():
     assert [cut.nodes for cut in small.report.layers][0] == (32, widths(small)[0])
 
 
+def test_the_report_of_steps_has_the_nodes_of_the_first_model_that_are_left():
+    model = chain(32, 16, 3)
+    small = prune_nodes(model, "random", ratio=0.75, steps=3, seed=1)
+    left = [range(4), *small.report.kept.values(), range(3)]
+    assert [len(kept) for kept in left] == [4, 8, 4, 3]
+    for path, inputs, kept in zip(("fc1", "fc2", "fc3"), left[:-1], left[1:], strict=True):
+        kernel = model.get_layer(path).kernel.numpy()[np.ix_(inputs, kept)]
+        np.testing.assert_array_equal(small.get_layer(path).kernel.numpy(), kernel)
+
+
 def test_steps_score_what_finetune_made():
     """After the first cut of 2 the best nodes become the worst."""
     model = chain(6, 2, inputs=1)
