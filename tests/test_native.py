@@ -21,7 +21,9 @@ from scalpel_tf.deploy import (
     kernels,
     native,
     native_build,
+    native_int8,
     tflite,
+    verify,
 )
 from scalpel_tf.deploy.float_constants import Constants
 from scalpel_tf.deploy.float_lower import lower
@@ -320,6 +322,58 @@ def test_int8_is_equal_bit_for_bit(tmp_path):
     model = native.load(tmp_path / "native")
     for isa in model.isas:
         np.testing.assert_array_equal(model(x, isa=isa), expected)
+
+
+def zeros_in_words(density, *more, seed=0):
+    """A small image through layers whose kernels have lost words of four weights."""
+    model = chain((9, 8, 3), *more, layers.Flatten(), density=density, width=4)
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (50, 9, 8, 3)).astype(np.float32)
+    return convert.convert(model, noise), rng.integers(-128, 128, (4, 9, 8, 3)).astype(np.int8)
+
+
+WORDS = {
+    "one word in ten": (0.1, "planes", lambda: [layers.Conv2D(22, 3), layers.Conv2D(9, (2, 5))]),
+    "half of them, a border": (0.5, "planes", lambda: [layers.Conv2D(21, 5, padding="same")]),
+    "few channels": (1.0, "planes", lambda: [layers.Conv2D(3, 3, activation="relu")]),
+    "far apart": (0.1, "planes", lambda: [layers.Conv2D(20, 2, dilation_rate=3)]),
+    "no weights": (0.0, "planes", lambda: [layers.Conv2D(5, 3)]),
+    "one pixel": (0.1, "dense", lambda: [layers.Conv2D(8, (9, 8))]),
+    "a stride": (0.1, "dense", lambda: [layers.Conv2D(8, 3, 2)]),
+    "a matrix": (0.05, "rows", lambda: [layers.Flatten(), layers.Dense(90), layers.Dense(33)]),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_int8_kernels_that_skip_zeros(name, tmp_path):
+    density, kernel, make = WORDS[name]
+    data, x = zeros_in_words(density, *make())
+    report = sc.export(data, target="x86-64", dtype="int8", out=tmp_path / "native")
+    assert report.layers[0]["kernel"] == kernel
+    expected, model = convert.run_reference(data, x)[0], native.load(tmp_path / "native")
+    for isa in model.isas:
+        np.testing.assert_array_equal(model(x, isa=isa), expected)
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+def test_every_instruction_set_rounds_alike(rounding, tmp_path):
+    data, x = zeros_in_words(
+        0.1, layers.Conv2D(18, 3), layers.Conv2D(20, 2, 2), layers.Flatten(), layers.Dense(40)
+    )
+    project = tmp_path / "native"
+    verify.write(project, native._files(tflite.read(data), "int8", rounding, "x86-64"))
+    native_build.build(project, project / native.LIBRARY, "int8")
+    model = native.load(project)
+    expected = model(x, isa="portable")
+    assert len(np.unique(expected)) > 20
+    for isa in model.isas:
+        np.testing.assert_array_equal(model(x, isa=isa), expected)
+
+
+def test_a_dense_int8_layer_stays_dense():
+    data, _ = zeros_in_words(1.0, layers.Conv2D(32, 3), layers.Conv2D(32, 3))
+    made = native_int8.layers(tflite.read(data), Constants(), "double")
+    assert made[1].kernel == "dense"
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 // Isa:
 //   kPixels                      pixels whose sums fit the registers
 //   Sums<n>(a, channel, from, sums)  of sixteen channels of n pixels, which begin at from[i]
-//   Scale<once>(sums, multipliers, shifts)  of sixteen channels, in place
+//   Scaler<once>(multipliers, shifts)(sums)  of sixteen channels, in place
 #ifndef SCALPEL_CUSTOM_OPS_NATIVE_INT8_DENSE_H_
 #define SCALPEL_CUSTOM_OPS_NATIVE_INT8_DENSE_H_
 
@@ -34,26 +34,33 @@ SCALPEL_INLINE int32_t Requantize(int32_t sum, int32_t multiplier, int32_t shift
   }
 }
 
-// The outputs of sixteen channels from `channel` on, of which those that exist are written.
-template <typename Isa, bool kOnce>
-SCALPEL_INLINE void StoreOutputs(const scalpel_int8_dense &a, int32_t channel,
-                                 int32_t (&sums)[kChannels], int8_t *y) {
-  Isa::template Scale<kOnce>(sums, a.multipliers + channel, a.shifts + channel);
+SCALPEL_INLINE void ToBytes(int32_t zero_point, int32_t lowest, int32_t highest,
+                            const int32_t (&scaled)[kChannels], void *bytes) {
   int8_t out[kChannels];
   for (int i = 0; i < kChannels; ++i) {
-    const int32_t moved = static_cast<int32_t>(static_cast<uint32_t>(sums[i]) +
-                                               static_cast<uint32_t>(a.out_zero_point));
-    const int32_t above = moved < a.lowest ? a.lowest : moved;
-    out[i] = static_cast<int8_t>(above > a.highest ? a.highest : above);
+    const int32_t moved =
+        static_cast<int32_t>(static_cast<uint32_t>(scaled[i]) + static_cast<uint32_t>(zero_point));
+    const int32_t above = moved < lowest ? lowest : moved;
+    out[i] = static_cast<int8_t>(above > highest ? highest : above);
   }
+  memcpy(bytes, out, kChannels);
+}
+
+// The outputs of sixteen channels from `channel` on, of which those that exist are written.
+template <typename Scaler>
+SCALPEL_INLINE void StoreOutputs(const scalpel_int8_dense &a, const Scaler &scale, int32_t channel,
+                                 int32_t (&sums)[kChannels], int8_t *y) {
+  scale(sums);
+  int8_t out[kChannels];
+  ToBytes(a.out_zero_point, a.lowest, a.highest, sums, out);
   const int32_t live = a.channels - channel;
   memcpy(y, out, live < kChannels ? live : kChannels);
 }
 
-SCALPEL_TARGET inline void CopyImage(const scalpel_int8_dense &a, const int8_t *x, uint8_t *to) {
+SCALPEL_TARGET inline void CopyImage(const scalpel_int8_image &a, const int8_t *x, uint8_t *to) {
   const int64_t row = int64_t{a.width} * a.depth, padded = int64_t{a.padded_width} * a.depth;
   const int64_t size = padded * a.padded_height;
-  const uint8_t outside = static_cast<uint8_t>(a.in_zero_point + 128);
+  const uint8_t outside = static_cast<uint8_t>(a.zero_point + 128);
   if (size != row * a.height) memset(to, outside, size);
   memset(to + size, outside, SCALPEL_INT8_SLACK);
   to += a.top * padded + int64_t{a.left} * a.depth;
@@ -70,8 +77,8 @@ SCALPEL_TARGET void PixelsOf(const scalpel_int8_dense &a, int32_t channel, const
   int32_t sums[kCount][kChannels];
   Isa::template Sums<kCount>(a, channel, from, sums);
   y += int64_t{pixel} * a.channels + channel;
-  for (int p = 0; p < kCount; ++p, y += a.channels)
-    StoreOutputs<Isa, kOnce>(a, channel, sums[p], y);
+  const typename Isa::template Scaler<kOnce> scale(a.multipliers + channel, a.shifts + channel);
+  for (int p = 0; p < kCount; ++p, y += a.channels) StoreOutputs(a, scale, channel, sums[p], y);
 }
 
 template <typename Isa, bool kOnce>
@@ -93,7 +100,7 @@ SCALPEL_TARGET void Int8DenseOf(const scalpel_int8_dense &a, const uint8_t *x, i
 template <typename Isa>
 SCALPEL_TARGET void Int8Dense(const scalpel_int8_dense *a, const int8_t *x, uint8_t *scratch,
                               int8_t *y) {
-  CopyImage(*a, x, scratch);
+  CopyImage(a->image, x, scratch);
   a->once ? Int8DenseOf<Isa, true>(*a, scratch, y) : Int8DenseOf<Isa, false>(*a, scratch, y);
 }
 

@@ -3,7 +3,9 @@
 #define SCALPEL_INLINE inline
 
 #include "int8_dense.h"
+#include "int8_planes.h"
 #include "int8_pool.h"
+#include "int8_rows.h"
 
 namespace scalpel {
 namespace {
@@ -31,12 +33,52 @@ struct PortableBytes {
     for (int i = 0; i < kChannels; ++i) out[0][i] = static_cast<int32_t>(sums[i]);
   }
 
-  template <bool kOnce>
-  static void Scale(int32_t (&sums)[kChannels], const int32_t *multipliers, const int32_t *shifts) {
-    for (int i = 0; i < kChannels; ++i) {
-      sums[i] = Requantize<kOnce>(sums[i], multipliers[i], shifts[i]);
+  template <int kVectors>
+  static void Words(const int8_t *weights, const int32_t *offsets, int32_t count,
+                    const uint32_t *from, int32_t start, int32_t (&out)[kVectors][kChannels]) {
+    for (int v = 0; v < kVectors; ++v) {
+      uint32_t sums[kChannels];
+      for (int k = 0; k < kChannels; ++k) sums[k] = static_cast<uint32_t>(start);
+      for (int32_t i = 0; i < count; ++i) {
+        const int8_t *w = weights + 4 * i;
+        const uint8_t *x = reinterpret_cast<const uint8_t *>(from + offsets[i] + kChannels * v);
+        for (int k = 0; k < kChannels; ++k, x += 4) {
+          const int32_t sum = w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3];
+          sums[k] += static_cast<uint32_t>(sum);
+        }
+      }
+      for (int k = 0; k < kChannels; ++k) out[v][k] = static_cast<int32_t>(sums[k]);
     }
   }
+
+  static void Gathered(const int8_t *weights, const uint16_t *columns, int32_t steps,
+                       const uint8_t *x, const int32_t *start, int32_t (&out)[kChannels]) {
+    uint32_t sums[kChannels];
+    for (int k = 0; k < kChannels; ++k) sums[k] = static_cast<uint32_t>(start[k]);
+    for (int32_t step = 0; step < steps; ++step, columns += kChannels) {
+      for (int k = 0; k < kChannels; ++k, weights += 4) {
+        const uint8_t *word = x + 4 * columns[k];
+        const int32_t sum = weights[0] * word[0] + weights[1] * word[1] + weights[2] * word[2] +
+                            weights[3] * word[3];
+        sums[k] += static_cast<uint32_t>(sum);
+      }
+    }
+    for (int k = 0; k < kChannels; ++k) out[k] = static_cast<int32_t>(sums[k]);
+  }
+
+  template <bool kOnce>
+  struct Scaler {
+    const int32_t *multipliers, *shifts;
+
+    Scaler(const int32_t *multipliers, const int32_t *shifts)
+        : multipliers(multipliers), shifts(shifts) {}
+
+    void operator()(int32_t (&sums)[kChannels]) const {
+      for (int i = 0; i < kChannels; ++i) {
+        sums[i] = Requantize<kOnce>(sums[i], multipliers[i], shifts[i]);
+      }
+    }
+  };
 };
 
 int Supported() { return 1; }
@@ -54,6 +96,8 @@ const scalpel_int8_kernels scalpel_int8_portable = {
     "portable",
     scalpel::Supported,
     scalpel::Int8Dense<scalpel::PortableBytes>,
+    scalpel::Int8Planes<scalpel::PortableBytes>,
+    scalpel::Int8Rows<scalpel::PortableBytes>,
     scalpel::PoolOf<scalpel::Largest>,
     scalpel::PoolOf<scalpel::Mean>,
 };
