@@ -118,6 +118,18 @@ def test_pooling_runs_inside_of_the_convolution():
     assert only_layer(means).kernel == "gcsr_conv, average_pool"
 
 
+def test_a_pool_over_all_rows_stays_outside():
+    """Inside it would save no memory, and a pointwise convolution would lose its long lines."""
+    over_all = {**PAIRS, "name": "AVERAGE_POOL_2D", "filter": (10, 12), "stride": (10, 12)}
+    case = one_conv.random_case(1, **{**CASE, "filter": (1, 1), "pool": over_all})
+    layers = lower(one_conv.model([case]), M4)
+    assert [layer.op for layer in layers] == ["CONV_2D", "AVERAGE_POOL_2D"]
+    one_less = one_conv.random_case(
+        1, **{**CASE, "pool": {**over_all, "filter": (9, 12), "stride": (9, 12)}}
+    )
+    assert only_layer(one_less).op == "CONV_2D + AVERAGE_POOL_2D"
+
+
 def test_an_output_that_is_used_twice_is_not_pooled_away():
     network = one_conv.model(
         [one_conv.random_case(1, **{**CASE, "pool": {"name": "MAX_POOL_2D", **PAIRS}})]
