@@ -120,8 +120,12 @@ def onnx_bound(model, x, folder: Path) -> Alternative:
     """Its C API, in a loop in C, on memory that is bound once."""
     import onnx_network
 
-    data, session, memory = onnx_network.from_keras(model), ctypes.c_void_p(), ctypes.c_void_p()
-    options = ctypes.c_void_p()
+    return onnx_session(onnx_network.from_keras(model), model, x)
+
+
+def onnx_session(data: bytes, model, x) -> Alternative:
+    """`onnx_bound` of the bytes of an ONNX model in the place of the Keras one."""
+    session, memory, options = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     _ort("CreateSessionOptions", ctypes.byref(options))
     _ort("SetSessionGraphOptimizationLevel", options, ctypes.c_int(ORT_ALL))
     _ort("SetIntraOpNumThreads", options, ctypes.c_int(1))

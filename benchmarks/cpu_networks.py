@@ -53,7 +53,8 @@ def exported(model, folder: Path):
 def ours_bound(name: str, loaded, x: np.ndarray) -> paired.Alternative:
     """model_invoke in a loop in C."""
     x, information = paired.aligned(x), loaded.information
-    y = paired.aligned(np.empty((1, *information["outputs"][0]["shape"][1:]), np.float32))
+    made = information["outputs"][0]
+    y = paired.aligned(np.empty((1, *made["shape"][1:]), made["dtype"]))
     arena = paired.aligned(np.empty(max(information["arena_bytes"], 1), np.uint8))
     address = ctypes.cast(loaded.library.model_invoke, ctypes.c_void_p)
     places = (array.ctypes.data for array in (x, y, arena))

@@ -63,7 +63,7 @@ def in_c(name: str, threads: int, set_threads, kind: str, *arguments, y) -> Alte
         return function(*converted, ctypes.c_int64(repetitions))
 
     def result():
-        y.fill(np.nan)
+        y.fill(np.nan if y.dtype.kind == "f" else 0)
         run(1)
         return y
 
