@@ -23,7 +23,9 @@ import cortex_m  # noqa: E402
 import runs  # noqa: E402
 from small_networks import error, machine  # noqa: E402
 
+from scalpel_tf.deploy import convert, tflite  # noqa: E402
 from scalpel_tf.deploy import fully_connected as fc  # noqa: E402
+from scalpel_tf.deploy.export import quantise  # noqa: E402
 from scalpel_tf.deploy.lower_conv import candidates as conv_candidates  # noqa: E402
 from scalpel_tf.report import save_json, table  # noqa: E402
 
@@ -65,7 +67,7 @@ on these networks: its cycles are estimated from those of its layers in other ne
 at {conv:.2f} cycles per product of a convolution and {fc:.2f} of a fully connected layer. Flash is
 what the constants of the layers take, in bytes, and RAM the arena.
 
-{layers}
+{absent}{layers}
 Versions: {versions}.
 """
 
@@ -77,7 +79,7 @@ def row(network: str, method: str, seed: int, data, folder: Path, splits) -> dic
     errors = {}
     for split in splits:
         x, labels = checkpoints.images(data, split)
-        both = error(model, x, labels), checkpoints.int8_error(int8, x, labels)
+        both = error(model, x, labels), int8_error(int8, x, labels)
         errors[split] = dict(zip(("float32", "int8"), both, strict=True))
     found, layers, ram, _ = cortex_m.measure(int8, *FORMATS[method], samples=1)
     parts = [
@@ -115,13 +117,26 @@ def row(network: str, method: str, seed: int, data, folder: Path, splits) -> dic
     }
 
 
-def pair(network: str, seed: int, data, folder: Path, splits) -> list[dict]:
-    """The rows of the dense and of the pruned network, each beside its rivals."""
-    dense, pruned = (row(network, method, seed, data, folder, splits) for method in FORMATS)
+def rows_of(network: str, seed: int, data, folder: Path, splits) -> list[dict]:
+    """The rows of the dense and, where it is there, of the pruned network, beside their rivals."""
+    dense = row(network, "dense", seed, data, folder, splits)
     parts = [(part["op"], part["macs"], part["cycles"]) for part in dense["layers"]]
     peer = {"CMSIS-NN (estimated)": round(cmsis_nn.estimate(parts))}
-    both = [(dense, peer), (pruned, peer | {"own dense": dense["ours"]})]
-    return [beside(entry, rivals, dense["bytes"]) for entry, rivals in both]
+    found = [beside(dense, peer, dense["bytes"])]
+    if runs.stored(folder, network, "w4", seed).exists():
+        pruned = row(network, "w4", seed, data, folder, splits)
+        found.append(beside(pruned, peer | {"own dense": dense["ours"]}, dense["bytes"]))
+    return found
+
+
+def missing(networks, folder: Path) -> list[str]:
+    """What is not there, and what makes it."""
+    return [
+        f"{NAMES[network]} in groups, seed {seed}, is missing: {runs.COMMAND} --networks {network}"
+        for network in networks
+        for seed in runs.SEEDS[network]
+        if not runs.stored(folder, network, "w4", seed).exists()
+    ]
 
 
 def beside(entry: dict, rivals: dict, dense_bytes: int) -> dict:
@@ -129,6 +144,16 @@ def beside(entry: dict, rivals: dict, dense_bytes: int) -> dict:
     rival = min(rivals, key=rivals.get)
     facts = {"rivals": rivals, "rival": rival, "ratio": rivals[rival] / entry["ours"]}
     return entry | facts | {"size_ratio": entry["bytes"] / dense_bytes}
+
+
+def int8_error(int8: bytes, x: np.ndarray, labels: np.ndarray) -> float:
+    """The percentage of the inputs that TensorFlow Lite's reference kernels put into a wrong class;
+    the C on a Cortex-M equals them bit for bit."""
+    network = tflite.read(int8)
+    tensor = network.tensors[network.inputs[0]]
+    entry = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0], "dtype": "int8"}
+    outputs = convert.run_reference(int8, quantise(x, entry))[0].reshape(len(x), -1)
+    return 100 * float(np.mean(np.argmax(outputs, -1) != labels))
 
 
 def density(model) -> float:
@@ -159,20 +184,19 @@ def costs_table(rows: list[dict]) -> str:
 
 
 def layers_table(rows: list[dict]) -> str:
-    """The cycles of every layer with weights, dense and pruned, of the first seed."""
-    dense, pruned = (
-        next(r for r in rows if r["kernel"] == kernel) for kernel in ("dense", "sparse")
-    )
-    lines = [["layer", "kernel", "density", "dense", "pruned", "speedup"]]
-    for old, new in zip(dense["layers"], pruned["layers"], strict=True):
+    """The cycles of every layer of the first seed, dense and, where that is there, pruned."""
+    dense, pruned = rows[0], rows[1] if len(rows) > 1 else None
+    lines = [["layer", "kernel", "density", "cycles dense", "pruned", "speedup"]]
+    for index, old in enumerate(dense["layers"]):
+        new = pruned["layers"][index] if pruned else old
         kept = "" if new["density"] is None else f"{new['density']:.0%}"
-        cycles = [f"{part['cycles']:,}" for part in (old, new)]
-        speed = f"{old['cycles'] / new['cycles']:.2f}x"
-        lines.append([new["layer"], new["kernel"], kept, *cycles, speed])
+        line = [new["layer"], new["kernel"], kept, f"{old['cycles']:,}"]
+        ratio = old["cycles"] / new["cycles"]
+        lines.append([*line, *([f"{new['cycles']:,}", f"{ratio:.2f}x"] if pruned else ["", ""])])
     return f"{dense['case']}, cycles of the int8 layers:\n\n```text\n{table(lines)}\n```\n"
 
 
-def write_page(path: Path, rows: list[dict], splits, about):
+def write_page(path: Path, rows: list[dict], absent: list[str], splits, about):
     """The tables as a page of Markdown."""
     rates = cmsis_nn.per_product()
     names = dict.fromkeys(entry["case"] for entry in rows)
@@ -181,6 +205,7 @@ def write_page(path: Path, rows: list[dict], splits, about):
         errors=errors_table(rows, splits),
         costs=costs_table(rows),
         test=", and the test split read once, at the end" if "test" in splits else "",
+        absent="".join(f"**{sentence}.**\n\n" for sentence in absent),
         seeds="Seeds: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".",
         conv=rates["CONV_2D"],
         fc=rates["FULLY_CONNECTED"],
@@ -208,12 +233,14 @@ def main():
     for network in flags.networks:
         data = runs.data_of(network, flags)
         for seed in runs.SEEDS[network]:
-            rows += pair(network, seed, data, flags.folder, splits)
+            rows += rows_of(network, seed, data, flags.folder, splits)
+    absent = missing(flags.networks, flags.folder)
     print(f"{errors_table(rows, splits)}\nerrors in %\n\n{costs_table(rows)}\nmodelled cycles")
+    print(*absent, sep="\n")
     if flags.json:
         save_json(flags.json, {**machine(), "rows": rows})
     if flags.page:
-        write_page(flags.page, rows, splits, machine())
+        write_page(flags.page, rows, absent, splits, machine())
 
 
 if __name__ == "__main__":
