@@ -8,7 +8,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h' '*.cc')
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export CUDA_VISIBLE_DEVICES ?=
 
-.PHONY: demo test tflm surgery node_pruning docs lint format accuracy benchmark benchmark_cpu fuzz exact native tf_versions bazel clean
+.PHONY: demo test tflm surgery node_pruning mlperf_tiny docs lint format accuracy benchmark benchmark_cpu fuzz exact native tf_versions bazel clean
 
 # Trains, prunes, exports and runs LeNet-300-100 on the virtual Cortex-M4; out/demo/report.json.
 demo: $(VENV)/.demo $(VENV)/.ops
@@ -46,6 +46,17 @@ ifdef TRAIN
 	$(BIN)/python benchmarks/paper/weight_pruning.py --folder $(CHECKPOINTS)
 endif
 	$(BIN)/python benchmarks/paper/paper.py --split test --folder $(CHECKPOINTS) --out out/paper --page docs/paper.md
+
+# MLPerf Tiny's ResNet-8 and DS-CNN on the virtual Cortex-M4, from the committed weights. Needs all of
+# CIFAR-10, and Debian's espeak-ng and flite, which say the words where SPEECH has none: the speech
+# is synthesised. TRAIN=1 trains the networks first, which takes hours.
+SPEECH ?= out/speech
+TINY := $(if $(TRAIN),out/mlperf_tiny,benchmarks/checkpoints/mlperf_tiny)
+mlperf_tiny: $(VENV)/.test
+	test -f $(SPEECH)/speech.npz || $(BIN)/python benchmarks/mlperf_tiny/speech.py --out $(SPEECH)
+	$(if $(TRAIN),$(BIN)/python benchmarks/mlperf_tiny/runs.py --speech $(SPEECH) --folder $(TINY))
+	$(BIN)/python benchmarks/mlperf_tiny/report.py --split test --speech $(SPEECH) --folder $(TINY) \
+	  --json out/mlperf_tiny.json --page docs/mlperf_tiny.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
