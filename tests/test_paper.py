@@ -1,6 +1,7 @@
 """The tables of benchmarks/paper: their arithmetic, and that what is measured is what is meant."""
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def test_the_other_ways_are_listed_with_what_decided():
     for words in ("microcontroller", "fewer_w4", "+0.09", "1.20 ± 0.14", "15.80x", "6.50%"):
         assert words in first
     assert "CPU" in second and "nodes" in second and "4.00x" in second
+
+
+def test_fashion_mnist_has_a_line_or_what_makes_it():
+    found = row(worse=-0.5, errors=[9.0], errors_dense=[9.5], ratio=11.0, size_ratio=0.1)
+    line = paper.fashion_table(found).splitlines()[1]
+    assert re.search(r"Fashion-MNIST +-0.50 +9.50 +9.00 +11.00x +10.00%$", line)
+    missing = checkpoints.advice("fashion_mnist/lenet_300_100_w4_s1.npz")
+    assert "--dataset fashion_mnist --train" in missing
+    assert missing in paper.fashion_table({"case": "LeNet-300-100", "missing": [missing]})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SCRIPT = {
     "": "benchmarks/lenet_300_100.py --train",
     "node_pruning": "benchmarks/paper/node_pruning.py --train",
     "weight_pruning": "benchmarks/paper/weight_pruning.py",
+    "fashion_mnist": "benchmarks/lenet_300_100.py --dataset fashion_mnist --train",
 }
 CALIBRATION = 500  # training images that set the ranges of int8 activations
 EPSILON = 1e-9  # points of error
@@ -72,6 +73,15 @@ NETWORKS = {
         ),
     )
 }
+# No setting of LeNet-300-100's changed for it.
+FASHION = Network(
+    "LeNet-300-100",
+    "lenet_300_100",
+    "fashion_mnist/lenet_300_100_dense",
+    ("fashion_mnist/lenet_300_100_w4",),
+    "",
+    (0, 1, 2),
+)
 
 
 def path(folder: Path, stem: str, seed: int) -> Path:
