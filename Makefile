@@ -84,6 +84,7 @@ benchmark: $(VENV)/.test $(VENV)/.benchmark
 benchmark_cpu: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/cpu_layers.py --json out/cpu_layers.json
 	$(BIN)/python benchmarks/cpu_networks.py --json out/cpu_networks.json
+	$(BIN)/python benchmarks/cpu_int8.py --json out/cpu_int8.json
 
 # Malformed calls of the C++ ops under the sanitizers.
 fuzz: $(VENV)/.test

@@ -27,10 +27,12 @@ import paired
 
 import scalpel_tf as sc
 from scalpel_tf.deploy import convert, native
+from scalpel_tf.deploy.export import quantise
 from scalpel_tf.report import save_json
 
 BUDGET = 4.0  # seconds of a network
 CALIBRATION = 500  # images
+STEPS = 2.0  # of an int8 output, between LiteRT's kernels
 NEAR = 0.1  # of the largest output, between two quantisations of a network
 # By network, the stored runs that lost groups; the first is the table's for a microcontroller.
 GROUPS = {
@@ -54,7 +56,10 @@ def litert(data: bytes, x: np.ndarray) -> paired.Alternative:
     interpreter.allocate_tensors()
     given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.set_tensor(given["index"], x)
-    result = lambda _: interpreter.get_tensor(made["index"])  # noqa: E731
+
+    def result(_):
+        return interpreter.get_tensor(made["index"])
+
     return paired.in_python("LiteRT", 1, interpreter.invoke, result)
 
 
@@ -77,52 +82,41 @@ def onnx(model, images: np.ndarray, x: np.ndarray, folder: Path) -> paired.Alter
 
 
 def compare(name: str, checkpoints: Path, data, folder: Path) -> list[dict]:
-    """A row for the dense network and for each way to prune it."""
-    ways = {"dense": cases.CASES[name](checkpoints).dense}
-    ways |= {
-        way: lambda stem=stem: load(checkpoints, name, stem) for way, stem in GROUPS[name].items()
-    }
-    models = {way: make() for way, make in ways.items()}
-    images = data.x_train[:: len(data.x_train) // CALIBRATION]
-    files = {way: convert.convert(model, images) for way, model in models.items()}
-    float_x, dense = data.x_valid[:1], models["dense"]
-    entry, own, reports, loaded = None, [], {}, {}
-    for way, file in files.items():
+    """A row for the dense network and for each way to prune it; RuntimeError where a runtime's
+    outputs are not what they should be."""
+    case = cases.CASES[name](checkpoints)
+    models = {"dense": case.dense()}
+    models |= {way: load(checkpoints, name, stem) for way, stem in GROUPS[name].items()}
+    images = data.x_train[:: -(-len(data.x_train) // CALIBRATION)]
+    floats, own, reports = data.x_valid[:1], [], {}
+    for way, model in models.items():
+        file = convert.convert(model, images)
         reports[way] = sc.export(file, target="x86-64", dtype="int8", out=folder / way)
-        loaded[way] = native.load(folder / way)
-        entry = loaded[way].information
-        x = np.clip(
-            np.rint(float_x / entry["inputs"][0]["scale"]) + entry["inputs"][0]["zero_point"],
-            -128,
-            127,
-        ).astype(np.int8)
-        own.append(cpu_networks.ours_bound(way, loaded[way], x))
+        loaded = native.load(folder / way)
+        x = quantise(floats, loaded.information["inputs"][0])
+        own.append(cpu_networks.ours_bound(way, loaded, x))
         expected = convert.run_reference(file, x)[0].astype(np.float64)
         paired.check(own[-1:], expected, np.zeros(expected.shape))
         if way == "dense":
             others = [litert(file, x)]
-            paired.check(others, expected, np.full(expected.shape, 2.0))
-    others.append(onnx(dense, images, float_x, folder))
-    floats = np.asarray(dense(float_x), np.float64)
-    paired.check(others[1:], floats, np.full(floats.shape, NEAR * np.abs(floats).max()))
+            paired.check(others, expected, np.full(expected.shape, STEPS))
+    others.append(onnx(models["dense"], images, floats, folder))
+    expected = np.asarray(models["dense"](floats), np.float64)
+    paired.check(others[1:], expected, np.full(expected.shape, NEAR * np.abs(expected).max()))
     times = paired.measure([*own, *others], budget=BUDGET)
     measured = dict(zip([each.name for each in (*own, *others)], times, strict=True))
-    rest = {each.name: measured[each.name] for each in others}
+    rivals_times = {each.name: measured[each.name] for each in others}
     rows = []
-    for way in files:
-        row = paired.row(
-            cases.CASES[name](checkpoints).name,
-            measured[way],
-            rest,
-            kernel="dense" if way == "dense" else "sparse",
-            method=way,
-            target=f"x86-64-{loaded[way].isas[0]}",
-            **{"dtype": "int8", "threads": 1, "batch": 1},
+    for way, model in models.items():
+        kernel, weights = "dense" if way == "dense" else "sparse", GROUPS[name].get(way, "dense")
+        fixed = {"target": f"x86-64-{loaded.isas[0]}", "dtype": "int8", "threads": 1, "batch": 1}
+        facts = {"kernel": kernel, "method": way, "weights": weights} | fixed
+        row = paired.row(case.name, measured[way], rivals_times, **facts)
+        row |= cpu_networks.sizes(models["dense"], model, reports[way])
+        row |= {"size_ratio": 4 * row["size_ratio"]}  # that of bytes over int8 weights, not floats
+        rows.append(
+            row | {"quartiles": cpu_networks.quartiles(measured[way], measured[row["rival"]])}
         )
-        row |= cpu_networks.sizes(dense, models[way], reports[way])
-        row |= {"quartiles": cpu_networks.quartiles(measured[way], rest[row["rival"]])}
-        row |= {"size_ratio": row["size_ratio"] * 4}  # over the int8 weights of the dense network
-        rows.append(row | {"weights": GROUPS[name].get(way, "dense")})
     return rows
 
 
