@@ -9,7 +9,7 @@ from scalpel_tf.deploy import baselines
 KERNELS = {
     "traditional": ["csr_conv", "csr_conv", "max_pool", "csr_fc", "csr_fc"],
     "optimized": ["csr_conv", "csr_conv", "max_pool", "csr_fc", "fc"],
-    "dense": ["conv4", "conv4, max_pool", "fc", "fc"],
+    "dense": ["conv4", "conv4", "max_pool", "fc", "fc"],
 }
 
 

@@ -109,14 +109,14 @@ def convolution(
 
 def pool_of(model: Model, index: int) -> Operator | None:
     """The pooling that may run inside of CONV_2D number `index`: the only user of its output, which
-    never needs all rows of it at once."""
+    never needs all rows of it at once, or is computed with the sums."""
     y = model.operators[index].outputs[0]
     users = [op for op in model.operators if y in op.inputs]
     if len(users) != 1 or users[0].name not in POOLS or y in model.outputs:
         return None
     options = users[0].options
-    rows = model.tensors[y].shape[1]
-    return users[0] if options["stride"][0] <= options["filter"][0] < rows else None
+    few = options["stride"][0] <= options["filter"][0] < model.tensors[y].shape[1]
+    return users[0] if few or _in_pairs(users[0], model.tensors[y]) else None
 
 
 def _in_pairs(pool, y):
