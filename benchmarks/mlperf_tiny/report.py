@@ -38,6 +38,9 @@ FORMATS = {
     "dense": (cortex_m.dense_format, cortex_m.dense_conv_format),
     "w4": (fc.candidates, conv_candidates),
 }
+READ = """, and the
+test split decided nothing. The test clips of the speech had been read before, for a DS-CNN in
+groups that trained for half as long"""
 PAGE = """\
 # MLPerf Tiny
 
@@ -56,8 +59,8 @@ clips.
 {errors}
 ```
 
-Errors in %. Every choice was made on the validation split{test}. {seeds} The pruned networks have
-trained on from the dense ones; there is no dense control of their length.
+Errors in %. Every choice was made on the validation split{test}. {seeds}
+The pruned networks have trained on from the dense ones; there is no dense control of their length.
 
 ```text
 {costs}
@@ -205,7 +208,7 @@ def write_page(path: Path, rows: list[dict], absent: list[str], splits, about):
     text = PAGE.format(
         errors=errors_table(rows, splits),
         costs=costs_table(rows),
-        test=", and the test split read once, at the end" if "test" in splits else "",
+        test=READ if "test" in splits else "",
         absent="".join(f"**{sentence}.**\n\n" for sentence in absent),
         seeds="Seeds: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".",
         conv=rates["CONV_2D"],
