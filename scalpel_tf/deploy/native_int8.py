@@ -13,8 +13,8 @@ from scalpel_tf.deploy.float_constants import Constants
 from scalpel_tf.deploy.float_geometry import geometry
 from scalpel_tf.deploy.int8 import ALIASES
 from scalpel_tf.deploy.layer import Layer, layer_name
-from scalpel_tf.deploy.native_planes import Planes
-from scalpel_tf.deploy.native_rows import Rows, padded_to_lanes
+from scalpel_tf.deploy.native_planes import SLACK, Planes
+from scalpel_tf.deploy.native_rows import LANES, STEP, Rows, padded_to_lanes
 from scalpel_tf.deploy.quantization import activation_range, conv_multipliers, dense_multipliers
 from scalpel_tf.deploy.tflite import Model, Operator
 
@@ -27,7 +27,6 @@ HEAD = """\
 extern const unsigned char model_constants[];
 """
 COSTS_OF = find_target("cortex-m7")  # of what is left to the runtime
-CHANNELS, STEP, SLACK = 16, 4, 64
 
 
 def layers(model: Model, constants: Constants, rounding: str) -> list[Layer]:
@@ -147,7 +146,7 @@ def dense_cost(rows: int, pixels: int, words: int) -> float:
     Weights that meet one pixel come from the second cache, at half the speed of products.
     """
     word = 2.1 if pixels == 1 else 1.1
-    return -(-rows // CHANNELS) * pixels * (word * words + 44)
+    return -(-rows // LANES) * pixels * (word * words + 44)
 
 
 def pool(model: Model, operator: Operator, symbol: str) -> Layer:
@@ -189,9 +188,9 @@ def pool(model: Model, operator: Operator, symbol: str) -> Layer:
 def pack(weights: np.ndarray, steps: int) -> np.ndarray:
     """(rows, taps, run) int8 weights as (rows / 16, taps, steps, 16, 4), filled up with zeros."""
     rows, taps, run = weights.shape
-    padded = np.zeros((-(-rows // CHANNELS) * CHANNELS, taps, steps * STEP), np.int8)
+    padded = np.zeros((-(-rows // LANES) * LANES, taps, steps * STEP), np.int8)
     padded[:rows, :, :run] = weights
-    return padded.reshape(-1, CHANNELS, taps, steps, STEP).transpose(0, 2, 3, 1, 4)
+    return padded.reshape(-1, LANES, taps, steps, STEP).transpose(0, 2, 3, 1, 4)
 
 
 def starts(matrix: np.ndarray, bias, x) -> np.ndarray:

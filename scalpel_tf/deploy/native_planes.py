@@ -12,8 +12,8 @@ import numpy as np
 
 from scalpel_tf.deploy.c_text import params
 from scalpel_tf.deploy.float_constants import Constants
+from scalpel_tf.deploy.native_rows import LANES, STEP
 
-STEP, LANES = 4, 16
 SLACK, PLANES_SLACK = 64, 512  # bytes, as in scalpel_int8.h
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scalpel_tf.deploy.c_text import params
 from scalpel_tf.deploy.float_constants import Constants
 
-STEP, LANES = 4, 16
+STEP, LANES = 4, 16  # weights in a word; rows or channels, and pixels, at a time
 MOST_COLUMNS = 1 << 16
 
 
