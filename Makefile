@@ -45,6 +45,8 @@ ifdef TRAIN
 	$(BIN)/python benchmarks/lenet_300_100.py --dataset fashion_mnist --train --folder $(CHECKPOINTS)/fashion_mnist
 	$(BIN)/python benchmarks/paper/node_pruning.py --train --folder $(CHECKPOINTS)
 	$(BIN)/python benchmarks/paper/weight_pruning.py --folder $(CHECKPOINTS)
+	$(BIN)/python benchmarks/paper/weight_pruning.py --dataset fashion_mnist --networks lenet_300_100 --folder $(CHECKPOINTS)/fashion_mnist
+	$(BIN)/python benchmarks/paper/folds.py --folder $(CHECKPOINTS)/folds
 endif
 	$(BIN)/python benchmarks/paper/paper.py --split test --folder $(CHECKPOINTS) --out out/paper --page docs/paper.md
 

@@ -6,213 +6,89 @@ With --dataset fashion_mnist the same, no setting changed, on another task.
     python benchmarks/lenet_300_100.py --train           # makes the weights that are missing
 
 Needs all of MNIST (SCALPEL_TF_DATA, --data_dir or a download). Training takes 3 to 6 minutes a
-run on one core; a finished run is skipped, so that a killed --train continues where it was. Every
+run on one core; a finished run is skipped and a killed one goes on from its last whole epoch. Every
 choice in RECIPE was made on the validation split; weights are those of the last epoch; only the
-evaluation reads the test split. A group lasso draws whole groups to zero before they are cut
-(Wen et al., Learning Structured Sparsity in Deep Neural Networks, NIPS 2016, eq. 2).
-The pruned networks train on from the dense ones for three times their epochs, with the same input
+evaluation reads the test split. The pruned networks are made as those of paper/weight_pruning.py,
+of more groups; they train on from the dense ones for three times their epochs, with the same input
 dropout; there is no dense control of that length.
 """
 
 import argparse
-import json
-import math
-import platform
 import sys
 import time
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 
 import scalpel_tf as sc
 from scalpel_tf.core import gcsr
-from scalpel_tf.deploy import tflite
-from scalpel_tf.deploy.convert import convert, run_reference
-from scalpel_tf.deploy.export import quantise
 from scalpel_tf.report import save_json, table
 
+sys.path.append(str(Path(__file__).parent / "paper"))
+import checkpoints  # noqa: E402
+import node_pruning  # noqa: E402
+import small_networks  # noqa: E402
+import weight_pruning  # noqa: E402
+
 FOLDER = Path(__file__).parent / "checkpoints"
-WIDTHS, SEEDS, LAYERS = (4, 8), (0, 1, 2), ("fc1", "fc2", "fc3")
-BATCH, MOMENTUM = 128, 0.9
+NETWORK, WIDTHS, SEEDS, LAYERS = "lenet_300_100", (4, 8), (0, 1, 2), ("fc1", "fc2", "fc3")
 RECIPE = {
-    "dense": {"epochs": 40, "flat": 0, "rate": 0.1, "input_dropout": 0.2, "l2": 5e-5},
-    "pruned": {
-        "epochs": 120,
-        "flat": 48,
-        "rate": 0.1,
-        "input_dropout": 0.2,
-        "l2": 5e-5,
-        "group_lasso": 5e-5,
-        "prune_epochs": 40,
-        "ratio": {"fc1": 0.935, "fc2": 0.88, "fc3": 0.40},
-    },
+    "epochs": 120,
+    "flat": 48,
+    "rate": 0.1,
+    "input_dropout": 0.2,
+    "l2": 5e-5,
+    "group_lasso": 5e-5,
+    "without_lasso": ["fc3"],
+    "prune_epochs": 40,
+    "density": {"fc1": 0.065, "fc2": 0.12, "fc3": 0.60},
 }
 MAX_ERROR, MAX_LOSS, MIN_PRUNED = 1.75, 0.10, 0.92  # percent, points, fraction of all weights
 
 
-class GroupLasso(keras.regularizers.Regularizer):
-    """The sum of group_lasso * norm over the groups of an (in, out) kernel, plus an L2 penalty."""
-
-    def __init__(self, width, group_lasso, l2):
-        self.width, self.group_lasso, self.l2 = width, group_lasso, l2
-
-    def __call__(self, kernel):
-        rows, cols = kernel.shape
-        squares = ops.pad(ops.square(kernel), ((0, -rows % self.width), (0, 0)))
-        sums = ops.sum(ops.reshape(squares, (-1, self.width, cols)), axis=1)
-        norms = ops.sqrt(sums + 1e-10)  # the root has no gradient at 0
-        return self.group_lasso * ops.sum(norms) + self.l2 * ops.sum(sums)
-
-
-def train_dense(data, seed):
-    """The baseline: LeNet-300-100 trained on the training split."""
-    keras.utils.set_random_seed(seed)
-    recipe, model = RECIPE["dense"], sc.zoo.networks.lenet_300_100()
-    for name in LAYERS:
-        model.get_layer(name).kernel.regularizer = keras.regularizers.L2(recipe["l2"])
-    fit(model, data, recipe)
-    return model
-
-
-def train_pruned(dense, data, width, seed):
-    """The baseline pruned by RECIPE while it trains on; plain Keras."""
-    keras.utils.set_random_seed(seed)
-    recipe = RECIPE["pruned"]
-    model = sc.prune(dense, width=width, ratio=recipe["ratio"])
-    lasso = keras.Variable(recipe["group_lasso"], trainable=False, name="group_lasso")
-    for name in LAYERS:
-        strength = 0.0 if name == "fc3" else lasso
-        model.get_layer(name).layer.kernel.regularizer = GroupLasso(width, strength, recipe["l2"])
-
-    def release(epoch, logs=None):
-        if epoch == recipe["prune_epochs"]:
-            lasso.assign(0.0)
-
-    end_step = recipe["prune_epochs"] * math.ceil(len(data.x_train) / BATCH)
-    schedule = sc.schedules.Polynomial(max(recipe["ratio"].values()), end_step)
-    free = keras.callbacks.LambdaCallback(on_epoch_begin=release)
-    fit(model, data, recipe, sc.callbacks.Prune(schedule), free)
-    return sc.strip(model)
-
-
-def fit(model, data, recipe, *callbacks):
-    """Trains at a constant rate for `flat` epochs, then along half a cosine to 0."""
-    steps, flat = math.ceil(len(data.x_train) / BATCH), recipe["flat"]
-    cosine = keras.optimizers.schedules.CosineDecay(recipe["rate"], recipe["epochs"] - flat)
-    dropout = keras.layers.Dropout(recipe["input_dropout"])
-    trainee = keras.Sequential([keras.Input(model.input_shape[1:]), dropout, model])
-    trainee.compile(
-        keras.optimizers.SGD(recipe["rate"], momentum=MOMENTUM, nesterov=True),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        steps_per_execution=math.gcd(steps, 10),
-    )
-    trainee.fit(
-        data.x_train,
-        data.y_train,
-        batch_size=BATCH,
-        epochs=recipe["epochs"],
-        validation_data=(data.x_valid, data.y_valid),
-        validation_batch_size=1000,
-        callbacks=[
-            *callbacks,
-            keras.callbacks.LearningRateScheduler(lambda e: float(cosine(max(0, e - flat)))),
-        ],
-        verbose=2,
-    )
-
-
 def stored(folder, kind, seed):
     """The file of a run; `kind` is "dense", "w4" or "w8"."""
-    return folder / f"lenet_300_100_{kind}_s{seed}.npz"
+    return folder / f"{NETWORK}_{kind}_s{seed}.npz"
+
+
+def load(folder, kind, seed):
+    """(model, how it was made) of a stored run."""
+    return small_networks.load(stored(folder, kind, seed), NETWORK)
 
 
 def train(data, folder, seeds=SEEDS, dataset="mnist"):
     """Stores every run that `folder` lacks."""
     for seed in seeds:
-        path = stored(folder, "dense", seed)
-        if not path.exists():
-            print(f"dense, seed {seed}", flush=True)
-            started = time.time()
-            model = train_dense(data, seed)
-            about = {"seed": seed, "dataset": dataset, "recipe": RECIPE["dense"]}
-            save(model, path, data, started, **about)
-        dense, _ = load(path)
+        dense, _ = node_pruning.run(NETWORK, "dense", seed, data, folder)
         for width in WIDTHS:
             path = stored(folder, f"w{width}", seed)
-            if not path.exists():
-                print(f"groups of {width}, seed {seed}", flush=True)
-                started = time.time()
-                model = train_pruned(dense, data, width, seed)
-                about = {"seed": seed, "width": width, "dataset": dataset}
-                about |= {"recipe": RECIPE["pruned"]}
-                save(model, path, data, started, **about)
-
-
-def save(model, path, data, started, **about):
-    """Writes the weights and how they were made, whole or not at all."""
-    arrays = {
-        f"{name}.{part}": np.asarray(getattr(model.get_layer(name), part))
-        for name in LAYERS
-        for part in ("kernel", "bias")
-    }
-    about |= {
-        "command": "python benchmarks/lenet_300_100.py --train",  # and --dataset
-        "validation_error": error(model, data.x_valid, data.y_valid),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - started),
-        **machine(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, about=json.dumps(about), **arrays)
-    temporary.replace(path)
-
-
-def load(path):
-    """(model, how it was made) of a stored run."""
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: train it with --train.")
-    model = sc.zoo.networks.lenet_300_100()
-    with np.load(path, allow_pickle=False) as file:
-        for name in LAYERS:
-            model.get_layer(name).set_weights([file[f"{name}.kernel"], file[f"{name}.bias"]])
-        return model, json.loads(str(file["about"]))
-
-
-def machine():
-    packages = ("tensorflow", "keras", "numpy", "ai-edge-litert")
-    return {
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in packages},
-    }
-
-
-def error(model, x, y):
-    """The percentage of the images that the Keras model takes for another digit."""
-    return wrong(model.predict(x, batch_size=1000, verbose=0), y)
+            if path.exists():
+                continue
+            print(f"groups of {width}, seed {seed}", flush=True)
+            started, backup = time.time(), folder / "unfinished" / path.stem
+            keras.utils.set_random_seed(seed)
+            recipe = RECIPE | {"width": width}
+            model = weight_pruning.prune(dense, None, recipe, data, backup)
+            about = {
+                "seed": seed,
+                "dataset": dataset,
+                "recipe": recipe,
+                "command": "python benchmarks/lenet_300_100.py --train",  # and --dataset
+                "validation_error": small_networks.error(model, data.x_valid, data.y_valid),
+                "seconds": round(time.time() - started),
+            }
+            small_networks.save(model, path, backup, **about)
 
 
 def errors(model, data):
     """The test errors of a model: as it is, and as TFLite's reference kernels run it in int8."""
-    return {"float32": error(model, data.x_test, data.y_test), "int8": int8_error(model, data)}
-
-
-def int8_error(model, data):
-    int8 = convert(model, data.x_train[::110])
-    network = tflite.read(int8)
-    entry = network.tensors[network.inputs[0]]
-    scales = {"scale": entry.scale[0], "zero_point": entry.zero_point[0], "dtype": "int8"}
-    return wrong(run_reference(int8, quantise(data.x_test, scales))[0], data.y_test)
-
-
-def wrong(logits, labels):
-    return 100 * float(np.mean(np.argmax(logits, -1) != labels))
+    images = data.x_test, data.y_test
+    int8 = checkpoints.to_int8(model, data)
+    return {
+        "float32": small_networks.error(model, *images),
+        "int8": checkpoints.int8_error(int8, *images),
+    }
 
 
 def densities(model, width):
@@ -227,12 +103,12 @@ def evaluate(data, folder, seeds=SEEDS):
     """Two rows, float32 and int8, for each (width, seed), in the row format of the benchmarks."""
     rows, dense_errors = [], {}
     for seed in seeds:
-        model, _ = load(stored(folder, "dense", seed))
+        model, _ = load(folder, "dense", seed)
         dense_errors[seed] = errors(model, data)
     for width in WIDTHS:
         for seed in seeds:
             print(f"evaluating groups of {width}, seed {seed}", file=sys.stderr, flush=True)
-            model, about = load(stored(folder, f"w{width}", seed))
+            model, about = load(folder, f"w{width}", seed)
             density = densities(model, width)
             for dtype, ours in errors(model, data).items():
                 rivals = {f"dense {kind}": value for kind, value in dense_errors[seed].items()}
@@ -314,7 +190,7 @@ def main():
     text, met = summary(rows)
     print(text)
     if flags.json:
-        save_json(flags.json, {**machine(), "rows": rows})
+        save_json(flags.json, {**small_networks.machine(), "rows": rows})
     if flags.dataset != "mnist":
         return print(f"test error in % on {data.source}; nothing is required")
     print(

@@ -5,10 +5,26 @@ import zlib
 
 import keras
 import pytest
+import tensorflow as tf
 
 # On other processors NEON runs in an emulator: test_kernels_cc.
 ARM = platform.machine() in ("aarch64", "arm64")
 ISAS = ("scalar", "neon") if ARM else ("scalar", "avx2", "avx512")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_autotuning():
+    """The end of an epoch does not wait for the thread that tunes tf.data's pipelines.
+
+    In TensorFlow 2.21 that thread can miss that it was cancelled; the iterator then waits for its
+    next turn, up to as long as the epoch has taken.
+    """
+    start = tf.data.Dataset.__iter__
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.Dataset, "__iter__", lambda self: start(self.with_options(options)))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -19,10 +20,13 @@ import cpu_network_baselines  # noqa: E402
 import cpu_network_cases  # noqa: E402
 import cpu_network_mkl  # noqa: E402
 import figures  # noqa: E402
+import folds  # noqa: E402
+import gpu  # noqa: E402
 import microcontroller  # noqa: E402
 import paired  # noqa: E402
 import paper  # noqa: E402
 import published  # noqa: E402
+import small_networks  # noqa: E402
 
 from scalpel_tf.deploy import convert  # noqa: E402
 
@@ -99,13 +103,17 @@ def test_the_other_ways_are_listed_with_what_decided():
     assert "CPU" in second and "nodes" in second and "4.00x" in second
 
 
-def test_fashion_mnist_has_a_line_or_what_makes_it():
+def test_fashion_mnist_has_a_line_for_each_way_or_what_makes_it():
     found = row(worse=-0.5, errors=[9.0], errors_dense=[9.5], ratio=11.0, size_ratio=0.1)
-    line = paper.fashion_table(found).splitlines()[1]
-    assert re.search(r"Fashion-MNIST +-0.50 +9.50 +9.00 +11.00x +10.00%$", line)
-    missing = checkpoints.advice("fashion_mnist/lenet_300_100_w4_s1.npz")
-    assert "--dataset fashion_mnist --train" in missing
-    assert missing in paper.fashion_table({"case": "LeNet-300-100", "missing": [missing]})
+    _, first, second = paper.fashion_table([found | {"weights": w} for w in "ab"]).splitlines()
+    assert re.search(r"a +-0.50 +9.50 +9.00 +11.00x +10.00%$", first) and " b " in second
+    for folder, command in (
+        ("fashion_mnist", "--dataset fashion_mnist --train"),
+        ("fashion_mnist/weight_pruning", "weight_pruning.py --dataset fashion_mnist"),
+    ):
+        missing = checkpoints.advice(f"{folder}/lenet_300_100_w4_s1.npz")
+        assert command in missing
+        assert missing in paper.fashion_table([{"case": "LeNet-300-100", "missing": [missing]}])
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,65 @@ def test_the_microcontrollers_row_is_no_worse_if_one_is(monkeypatch, tmp_path):
         assert found["weights"] == chosen and len(others) == 1 and len(found["absent"]) == 4
 
 
+def test_a_gpus_row_has_the_fewest_nodes_that_are_no_worse(monkeypatch, tmp_path):
+    lenet = dataclasses.replace(checkpoints.NETWORKS["LeNet-5"], nodes=("few", "many", "untrained"))
+    monkeypatch.setitem(checkpoints.NETWORKS, "LeNet-5", lenet)
+    for stem in (lenet.dense, "few", "many"):
+        path = checkpoints.path(tmp_path, stem, 0)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    images = np.zeros((4, 28, 28, 1), np.float32), np.zeros(4, int)
+    data = SimpleNamespace(x_test=images[0], y_test=images[1], x_valid=None, y_valid=None)
+    built = {"few": (5, 10, 50), "many": (8, 20, 90), lenet.dense: (20, 50, 500)}
+
+    def load(folder, network, stem, seed):
+        nodes = zip(("conv1", "conv2", "fc1"), built[stem], strict=True)
+        return small_networks.build("lenet_5", dict(nodes))
+
+    worse = {}
+    monkeypatch.setattr(checkpoints, "load", load)
+    monkeypatch.setattr(checkpoints, "worse", lambda folder, network, stem, seeds: worse[stem])
+    cases = ((0.1, 0.0, "many"), (0.0, -0.1, "few"), (0.2, 0.1, "many"), (0.1, 0.2, "few"))
+    for worse["few"], worse["many"], chosen in cases:
+        found, (other,), nodes = gpu.rows("LeNet-5", data, tmp_path, "test")
+        assert found["weights"] == chosen != other["weights"] and found["seeds"] == [0]
+        assert [absent.split(".")[0] for absent in found["absent"]][-1] == "untrained_s2"
+        kept = zip(built[chosen], (20, 50, 500), strict=True)
+        assert nodes["removed"] == [[1 - left / nodes for left, nodes in kept]]
+
+
+def test_folds_validate_every_training_image_once_and_decide(monkeypatch, tmp_path):
+    images, labels = np.arange(17)[:, None], np.arange(17) % 10
+    data = SimpleNamespace(x_train=images[:12], x_valid=images[12:])
+    data.y_train, data.y_valid = labels[:12], labels[12:]
+    monkeypatch.setattr(folds, "replace", lambda data, **parts: SimpleNamespace(**parts))
+    parts = [folds.fold(data, index) for index in range(folds.FOLDS)]
+    assert sorted(np.concatenate([part.x_valid for part in parts])[:, 0]) == list(range(17))
+    for part in parts:
+        both = np.concatenate([part.x_train, part.x_valid])[:, 0]
+        assert sorted(both) == list(range(17))
+        assert (part.y_valid == labels[part.x_valid[:, 0]]).all()
+        assert (part.y_train == labels[part.x_train[:, 0]]).all()
+
+    lenet, stem = checkpoints.NETWORKS["LeNet-300-100"], "weight_pruning/lenet_300_100_w4"
+
+    def store(folder, stem, seed, error):
+        path = checkpoints.path(folder, stem, seed)
+        about = {"validation_error": error}
+        small_networks.save(
+            small_networks.build("lenet_300_100", {}), path, tmp_path / "x", **about
+        )
+
+    store(tmp_path, stem, 0, 1.2)
+    store(tmp_path, lenet.dense, 0, 1.0)
+    for index in range(folds.FOLDS):
+        assert checkpoints.worse(tmp_path, lenet, stem, [0]) == pytest.approx(0.2)
+        part = tmp_path / "folds" / str(index)
+        store(part, lenet.dense, index, 1.3)
+        store(part, stem, index, 1.2 + 0.01 * index)
+    assert checkpoints.worse(tmp_path, lenet, stem, [0]) == pytest.approx(-0.1 + 0.025)
+
+
 def test_optimized_is_never_slower_than_the_original():
     chosen = way("nodes", 1.0)
     slow = [way("traditional", 80.0, kernel="traditional"), way("x", 16.0, kernel="optimized")]
@@ -183,7 +250,7 @@ def test_what_is_missing_says_how_it_is_made(tmp_path):
     timed = [way("x", 1.0, kernel="optimized", **{"case": "LeNet-5", **case.facts})]
     missing, _, _ = cpu.rows("LeNet-5", timed, None, tmp_path, "validation")
     assert missing["missing"][0] == "lenet_5_cpu_s0.npz: python benchmarks/paper/weight_pruning.py"
-    assert len(missing["missing"]) == 2
+    assert len(missing["missing"]) == 3
     assert cpu_network_cases.convnet(tmp_path).dense is None
     missing, _, _ = cpu.rows("ConvNet", [], None, tmp_path, "validation")
     assert missing["missing"][0].startswith("convnet_dense_s0.npz: python")

@@ -7,6 +7,7 @@ from pathlib import Path
 import node_pruning
 import numpy as np
 import small_networks
+from folds import FOLDS
 
 from scalpel_tf.deploy import convert, tflite
 from scalpel_tf.deploy.export import quantise
@@ -19,6 +20,8 @@ SCRIPT = {
     "node_pruning": "benchmarks/paper/node_pruning.py --train",
     "weight_pruning": "benchmarks/paper/weight_pruning.py",
     "fashion_mnist": "benchmarks/lenet_300_100.py --dataset fashion_mnist --train",
+    "fashion_mnist/weight_pruning": "benchmarks/paper/weight_pruning.py --dataset fashion_mnist "
+    "--networks lenet_300_100",
 }
 CALIBRATION = 500  # training images that set the ranges of int8 activations
 EPSILON = 1e-9  # points of error
@@ -30,14 +33,14 @@ CHECKED = 100  # images on which the reference kernels are run whatever the answ
 class Network:
     """A network of the zoo with stored runs; paths are "folder/name", of which the seeds follow.
 
-    groups: in groups for a microcontroller, the ways to be tried.
+    groups: in groups for a microcontroller, the ways to be tried.  nodes: without some nodes.
     """
 
     name: str
     zoo: str
     dense: str
     groups: tuple[str, ...]
-    nodes: str
+    nodes: tuple[str, ...]
     seeds: tuple[int, ...]
 
 
@@ -52,7 +55,7 @@ NETWORKS = {
                 "weight_pruning/lenet_300_100_w4",
                 "lenet_300_100_w4",
             ),
-            "node_pruning/lenet_300_100_masks",
+            ("node_pruning/lenet_300_100_masks",),
             (0, 1, 2),
         ),
         Network(
@@ -60,7 +63,7 @@ NETWORKS = {
             "lenet_5",
             "node_pruning/lenet_5_dense",
             ("weight_pruning/lenet_5_w4",),
-            "node_pruning/lenet_5_masks",
+            ("node_pruning/lenet_5_masks", "node_pruning/lenet_5_mild"),
             (0, 1, 2),
         ),
         Network(
@@ -68,7 +71,7 @@ NETWORKS = {
             "convnet",
             "node_pruning/convnet_dense",
             ("weight_pruning/convnet_w8",),
-            "node_pruning/convnet_masks",
+            ("node_pruning/convnet_masks",),
             (0,),
         ),
     )
@@ -78,8 +81,8 @@ FASHION = Network(
     "LeNet-300-100",
     "lenet_300_100",
     "fashion_mnist/lenet_300_100_dense",
-    ("fashion_mnist/lenet_300_100_w4",),
-    "",
+    ("fashion_mnist/weight_pruning/lenet_300_100_w4", "fashion_mnist/lenet_300_100_w4"),
+    (),
     (0, 1, 2),
 )
 
@@ -113,19 +116,32 @@ def load(folder: Path, network: Network, stem: str, seed: int):
 
 
 def worse(folder: Path, network: Network, stem: str, seeds: list[int]) -> float:
-    """Points by which the mean error of its runs is above that of the dense ones on the validation
-    images, by what they were stored with; every choice goes by that. 0 of no runs."""
+    """Points by which the mean error of its runs is above that of the dense ones on validation
+    images, by what they were stored with; every choice goes by that. 0 of no runs.
+
+    Those of folds.py decide where they are there, since they validate every training image.
+    """
+    pairs = [(folder, seed) for seed in seeds]
+    pairs = folds(folder, network, stem) or pairs
     means = [
         np.mean(
             [
-                small_networks.load(path(folder, name, seed), network.zoo)[1]["validation_error"]
-                for seed in seeds
+                small_networks.load(path(part, name, seed), network.zoo)[1]["validation_error"]
+                for part, seed in pairs
             ]
             or [0.0]
         )
         for name in (stem, network.dense)
     ]
     return float(means[0] - means[1])
+
+
+def folds(folder: Path, network: Network, stem: str) -> list[tuple[Path, int]]:
+    """(folder, seed) of each run of folds.py, if all of them are there."""
+    found = [(folder / "folds" / str(index), index) for index in range(FOLDS)]
+    stems = (stem, network.dense)
+    there = [path(part, name, seed).exists() for part, seed in found for name in stems]
+    return found if all(there) else []
 
 
 def no_worse(ours: list[float], dense: list[float]) -> bool:

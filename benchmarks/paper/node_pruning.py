@@ -11,6 +11,7 @@ masks    masks learn until the limits of the recipe (Yu et al., ISCA 2017, secti
          nodes are cut, and what is left trains on
 l1 ...   of the same dense network as many nodes in each layer as the masks leave, and so as many
          weights and MACs, chosen by that criterion; what is left trains on in the same way
+mild     of LeNet-5, for the CPU and the GPU: masks that stop earlier, and cycles
 scratch  a new network of these widths, trained for as many epochs as the dense network, the masks
          and what was left took together
 Where a recipe has "distillation", what is left and scratch learn from the labels and from the
@@ -41,6 +42,8 @@ FEW = 5_000  # training images for criteria that are measured on data
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 LENET_300_100 = {"input_dropout": 0.2, "l2": 5e-5}
 LENET_5 = {"shift": 1, "l2": 1e-4}
+LENET_5_RETRAIN = LENET_5 | {"epochs": 40, "rate": 0.03, "l2": 5e-5}
+LENET_5_RETRAIN |= {"distillation": {"share": 0.7, "temperature": 2}}
 CONVNET = {"shift": 2, "flip": True, "l2": 2e-4}
 RECIPES = {
     "lenet_300_100": {
@@ -62,9 +65,16 @@ RECIPES = {
             | {"of": "mask_fc1", "left": "weights", "limit": 0.0545, "epochs": 20}
             | {"rate": 0.005, "l1": 3e-3, "growth": 1.15, "constant": True},
         ],
-        "retrain": LENET_5
-        | {"epochs": 40, "rate": 0.03, "l2": 5e-5}
-        | {"distillation": {"share": 0.7, "temperature": 2}},
+        "mild": [
+            LENET_5
+            | {"of": "mask_conv.*", "left": "macs", "limit": 0.31, "epochs": 20}
+            | {"rate": 0.005, "l1": 6e-3, "growth": 1.1, "constant": True},
+            LENET_5
+            | {"of": "mask_fc1", "left": "weights", "limit": 0.10, "epochs": 20}
+            | {"rate": 0.005, "l1": 3e-3, "growth": 1.15, "constant": True},
+        ],
+        "retrain": LENET_5_RETRAIN,
+        "mild_retrain": LENET_5_RETRAIN | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
     },
     "convnet": {
         "dense": CONVNET | {"epochs": 28, "rate": 0.02},
@@ -154,7 +164,8 @@ def make(network, method, seed, data, folder, backup):
         fit(model, data, recipe["dense"], backup=backup / "dense")
         return model, {"recipe": recipe["dense"]}
     dense, _ = run(network, "dense", seed, data, folder)
-    retrain, first = recipe["retrain"], backup / "first.npz"
+    retrain = recipe.get(f"{method}_retrain", recipe["retrain"])
+    first = backup / "first.npz"
     if not first.exists():
         model, about = cut(network, method, seed, dense, data, folder, backup)
         retrained = retrain | {"epochs": about.pop("epochs", retrain["epochs"])}
@@ -171,8 +182,8 @@ def make(network, method, seed, data, folder, backup):
 def cut(network, method, seed, dense, data, folder, backup):
     """(what is left of the dense network, how it came about)."""
     recipe = RECIPES[network]
-    if method == "masks":
-        return cut_by_masks(dense, data, recipe["masks"], backup)
+    if method in ("masks", "mild"):
+        return cut_by_masks(dense, data, recipe[method], backup)
     masks, about = run(network, "masks", seed, data, folder)
     if method == "scratch":
         epochs = recipe["dense"]["epochs"] + about["mask_epochs"] + recipe["retrain"]["epochs"]
@@ -217,7 +228,8 @@ def cut_by_criterion(dense, data, criterion, nodes, seed):
 def methods(network):
     """Everything that is compared on a network."""
     scale = ["bn_scale"] if network == "convnet" else []
-    return ["masks", "scratch", "l1", "random", "taylor", *scale, "apoz", "l2"]
+    mild = ["mild"] if "mild" in RECIPES[network] else []
+    return ["masks", *mild, "scratch", "l1", "random", "taylor", *scale, "apoz", "l2"]
 
 
 def train(networks, data, folder):
@@ -337,9 +349,9 @@ def main():
     raise SystemExit(not met)
 
 
-def read(network, data_dir):
-    """All of the network's data set; SystemExit where only a part is at hand."""
-    name = "cifar10" if network == "convnet" else "mnist"
+def read(network, data_dir, name=None):
+    """All of the network's data set, or that of `name`; SystemExit where only a part is there."""
+    name = name or ("cifar10" if network == "convnet" else "mnist")
     data = getattr(sc.zoo.datasets, name)(data_dir)
     if len(data.y_test) != 10_000:
         raise SystemExit(f"All of {name} is needed; got {data.source}.")

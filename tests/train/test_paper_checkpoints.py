@@ -11,7 +11,7 @@ PAPER = Path(__file__).parents[2] / "benchmarks" / "paper"
 sys.path.insert(0, str(PAPER))
 
 import node_pruning  # noqa: E402
-from small_networks import average, build, load, macs, sizes, widths  # noqa: E402
+from small_networks import BATCH, average, build, load, macs, shuffled, sizes, widths  # noqa: E402
 
 
 @pytest.mark.parametrize("seed", node_pruning.CASES["lenet_5"].seeds)
@@ -45,9 +45,30 @@ def test_the_weights_after_each_cycle_are_averaged_and_zeros_stay(tmp_path):
     for arrays in zip(mean, *found, strict=True):
         np.testing.assert_allclose(arrays[0], np.mean(arrays[1:], axis=0), atol=1e-7)
     assert not mean[0][:, ::2].any() and mean[0][:, 1::2].all()
+    model.set_weights(mean)
+    recipe["cycles"] |= {"count": 1, "rounds": 2}
+    first, second = (tmp_path / "rounds" / f"cycle{i}.npz" for i in range(2))
+    again = average(model, data, recipe, seed=0, backup=tmp_path / "rounds").get_weights()
+    middle = (mean[0] + load(first, "lenet_300_100")[0].get_weights()[0]) / 2
+    both = (middle + load(second, "lenet_300_100")[0].get_weights()[0]) / 2
+    np.testing.assert_allclose(again[0], both, atol=1e-7)
+    recipe["cycles"] = {"count": 2, "epochs": 1, "rate": 0.01}
     model.set_weights(found[0])  # a run that was killed reads the cycles that are there
     again = average(model, data, recipe, seed=0, backup=tmp_path).get_weights()
     np.testing.assert_array_equal(again[0], mean[0])
+
+
+def test_every_epoch_has_all_rows_in_another_order():
+    rows = np.arange(300, dtype=np.float32)
+    batches = shuffled(rows, -rows)
+    epochs = []
+    for _ in range(2):
+        found = [(x.numpy(), y.numpy()) for x, y in batches]
+        assert [len(x) for x, _ in found] == [BATCH, BATCH, 300 - 2 * BATCH]
+        assert all((x == -y).all() for x, y in found)
+        epochs.append(np.concatenate([x for x, _ in found]))
+        assert (np.sort(epochs[-1]) == rows).all() and (epochs[-1] != rows).any()
+    assert (epochs[0] != epochs[1]).any()
 
 
 def row(method, seed, size, ours):
