@@ -130,3 +130,62 @@ def test_the_rate_falls_in_each_cycle():
     recover = training.Recover(2, Goal("accuracy", "max", 2.0, 0.0), Data((X, Y), (X, Y)))
     model.fit(X, Y, verbose=0, epochs=4, callbacks=[recover, note])
     assert rates == pytest.approx([0.1, 0.05, 0.1, 0.05])
+
+
+def several():
+    """Two inputs, one of them float64, and weights of the examples."""
+    wide = np.arange(100, dtype=np.float64)[:, None]
+    return [wide, np.arange(100, dtype=np.int32)], np.arange(100), np.arange(100.0) / 100
+
+
+def test_arrays_come_in_an_order_of_the_seed():
+    data, epochs = Data(several(), several(), {"batch_size": 32, "class_weight": None}), []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        arguments = data.train()
+        assert set(arguments) == {"x", "shuffle", "class_weight"}
+        found = list(arguments["x"].as_numpy_iterator())
+        assert [len(y) for _, y, _ in found] == [32, 32, 32, 4]
+        assert found[0][0][0].dtype == np.float32 and found[0][0][1].dtype == np.int32
+        for (wide, narrow), y, weight in found:
+            assert (wide[:, 0] == y).all() and (narrow == y).all()
+            np.testing.assert_allclose(weight, y / 100, rtol=1e-6)
+        epochs.append([y.tolist() for _, y, _ in found])
+    assert epochs[0] == epochs[1] != epochs[2]
+    assert sorted(sum(epochs[2], [])) == list(range(100))
+
+
+@pytest.mark.parametrize("weights", [(), (None,), (np.arange(64.0) / 64,)])
+def test_arrays_are_what_keras_makes_of_them(weights):
+    data = Data((X, Y, *weights), (X, Y, *weights), {"shuffle": False, "batch_size": 16})
+    found = []
+    for arguments in (data.train(), {"x": X, "y": Y, "shuffle": False, "batch_size": 16}):
+        if "y" in arguments and weights:
+            arguments["sample_weight"] = weights[0]
+        keras.utils.set_random_seed(0)
+        model = network(ENTROPY(from_logits=True))
+        model.fit(**arguments, epochs=2, verbose=0)
+        found.append(model.get_weights())
+        given = {"x": X, "y": Y, "sample_weight": weights[0] if weights else None}
+        ours = model.evaluate(**data.evaluate(), verbose=0)
+        assert ours == model.evaluate(**given, batch_size=256, verbose=0)
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_keras_alone_understands_is_left_to_it():
+    whole = Data((X, Y), (X, Y), {"shuffle": "batch"})
+    assert whole.train()["x"] is X and whole.train()["shuffle"] == "batch"
+
+    class Frame:
+        """Something else with rows."""
+
+        shape = X.shape
+
+        def __len__(self):
+            return len(X)
+
+    frame = Frame()
+    foreign = Data((frame, Y), (frame, Y))
+    assert foreign.train() == {"x": frame, "y": Y}
+    assert foreign.evaluate() == {"x": frame, "y": Y, "batch_size": 256}

@@ -102,6 +102,7 @@ def fit(model, data, recipe, *callbacks, teacher=None, backup):
         callbacks = [*callbacks, rates]
     trainee.fit(
         shuffled(data.x_train, targets.astype(np.float32)),
+        shuffle=False,  # again
         epochs=recipe["epochs"],
         callbacks=[*callbacks, keras.callbacks.BackupAndRestore(str(backup))],
         verbose=2,

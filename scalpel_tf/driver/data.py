@@ -2,11 +2,13 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from scalpel_tf.train.batches import batches
+from scalpel_tf.train.batches import as_tensors, batches
 
 VALIDATION = 0.1
 BATCH = 256
+KERAS_BATCH = 32  # of `fit`, where nothing else is asked for
 SAMPLES = 200
 
 
@@ -40,19 +42,30 @@ class Data:
         if isinstance(validation, (list, tuple)):
             validation = _checked(validation)
         self._first, self.validation = first, validation
+        self._tensors = as_tensors(first) if _are_plain(first) else None
+        self._validation = None
 
     def train(self):
-        """What to give to `fit`: its arguments."""
-        data = self._make() if self._make else self._first
-        return _arguments(data) | self.options
+        """What to give to `fit`: its arguments; of arrays, batches in an order of the seed."""
+        options = dict(self.options)
+        shuffle = options.get("shuffle", True)
+        if self._make or self._tensors is None or shuffle not in (True, False):
+            return _arguments(self._make() if self._make else self._first) | options
+        options.pop("shuffle", None)
+        size = options.pop("batch_size", None) or KERAS_BATCH
+        return {"x": _pipeline(self._tensors, size, shuffle), "shuffle": False, **options}
 
     def evaluate(self):
         """What to give to `evaluate`: its arguments."""
-        arguments = _arguments(self.validation)
+        if _is_batched(self.validation):
+            return {"x": self.validation}
         size = self.options.get("validation_batch_size") or self.options.get("batch_size") or 0
-        return arguments | (
-            {} if _is_batched(self.validation) else {"batch_size": max(size, BATCH)}
-        )
+        size = max(size, BATCH)
+        if not _are_plain(self.validation):
+            return _arguments(self.validation) | {"batch_size": size}
+        if self._validation is None:
+            self._validation = _pipeline(as_tensors(self.validation), size, False)
+        return {"x": self._validation}
 
     def samples(self) -> list[np.ndarray]:
         """Up to 200 inputs of the training data, one array for each input of the model."""
@@ -71,6 +84,35 @@ class Data:
 
 def _is_batched(data):
     return isinstance(data, keras.utils.PyDataset) or hasattr(data, "element_spec")
+
+
+def _are_plain(data):
+    leaves = [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
+    return not _is_batched(data) and all(
+        isinstance(leaf, tf.Tensor) or (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf")
+        for leaf in leaves
+    )
+
+
+def _pipeline(tensors, batch_size, shuffle):
+    """Batches of (x, y) or (x, y, sample_weight), as Keras itself makes them of arrays.
+
+    But without tf.data's autotuning, which has nothing to tune here: in TensorFlow 2.21 its thread
+    can miss that it was cancelled, and the end of every epoch and evaluation then waits for its
+    next turn, up to as long as they have taken.
+    """
+    tensors = keras.tree.lists_to_tuples(tensors)
+    count = len(next(leaf for leaf in keras.tree.flatten(tensors) if leaf is not None))
+    rows = tf.data.Dataset.range(count)
+    rows = (rows.shuffle(count) if shuffle else rows).batch(batch_size)
+    gathered = rows.map(
+        lambda chosen: keras.tree.map_structure(
+            lambda leaf: None if leaf is None else tf.gather(leaf, chosen), tensors
+        )
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return gathered.prefetch(2).with_options(options)
 
 
 def _arguments(data):
