@@ -42,18 +42,18 @@ class Data:
         if isinstance(validation, (list, tuple)):
             validation = _checked(validation)
         self._first, self.validation = first, validation
-        self._tensors = as_tensors(first) if _are_plain(first) else None
         self._validation = None
 
     def train(self):
         """What to give to `fit`: its arguments; of arrays, batches in an order of the seed."""
         options = dict(self.options)
         shuffle = options.get("shuffle", True)
-        if self._make or self._tensors is None or shuffle not in (True, False):
-            return _arguments(self._make() if self._make else self._first) | options
+        data = self._make() if self._make else self._first
+        if not _are_plain(data) or shuffle not in (True, False):
+            return _arguments(data) | options
         options.pop("shuffle", None)
         size = options.pop("batch_size", None) or KERAS_BATCH
-        return {"x": _pipeline(self._tensors, size, shuffle), "shuffle": False, **options}
+        return {"x": _pipeline(data, size, shuffle), "shuffle": False, **options}
 
     def evaluate(self):
         """What to give to `evaluate`: its arguments."""
@@ -64,7 +64,7 @@ class Data:
         if not _are_plain(self.validation):
             return _arguments(self.validation) | {"batch_size": size}
         if self._validation is None:
-            self._validation = _pipeline(as_tensors(self.validation), size, False)
+            self._validation = _pipeline(self.validation, size, False)
         return {"x": self._validation}
 
     def samples(self) -> list[np.ndarray]:
@@ -94,14 +94,14 @@ def _are_plain(data):
     )
 
 
-def _pipeline(tensors, batch_size, shuffle):
+def _pipeline(arrays, batch_size, shuffle):
     """Batches of (x, y) or (x, y, sample_weight), as Keras itself makes them of arrays.
 
     But without tf.data's autotuning, which has nothing to tune here: in TensorFlow 2.21 its thread
     can miss that it was cancelled, and the end of every epoch and evaluation then waits for its
     next turn, up to as long as they have taken.
     """
-    tensors = keras.tree.lists_to_tuples(tensors)
+    tensors = keras.tree.lists_to_tuples(as_tensors(arrays))
     count = len(next(leaf for leaf in keras.tree.flatten(tensors) if leaf is not None))
     rows = tf.data.Dataset.range(count)
     rows = (rows.shuffle(count) if shuffle else rows).batch(batch_size)
