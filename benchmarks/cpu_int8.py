@@ -34,7 +34,7 @@ BUDGET = 4.0  # seconds of a network
 CALIBRATION = 500  # images
 STEPS = 2.0  # of an int8 output, between LiteRT's kernels
 NEAR = 0.1  # of the largest output, between two quantisations of a network
-# By network, the stored runs that lost groups; the first is the table's for a microcontroller.
+# By network, the stored runs that lost groups.
 GROUPS = {
     "lenet_300_100": {
         "groups of 4": "lenet_300_100_w4_s0",
