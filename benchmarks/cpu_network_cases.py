@@ -94,6 +94,7 @@ def lenet_5(folder: Path) -> Case:
     """Nodes of the convolutions and then groups of the fully connected layers."""
     paths = {"nodes+groups": folder / "weight_pruning" / "lenet_5_cpu_s0.npz"}
     paths["nodes"] = folder / "node_pruning" / "lenet_5_masks_s0.npz"
+    paths["more nodes+groups"] = folder / "weight_pruning" / "lenet_5_mild_s0.npz"
     dense = folder / "node_pruning" / "lenet_5_dense_s0.npz"
     return stored("lenet_5", "LeNet-5", folder, dense, paths)
 

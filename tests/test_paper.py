@@ -250,7 +250,7 @@ def test_what_is_missing_says_how_it_is_made(tmp_path):
     timed = [way("x", 1.0, kernel="optimized", **{"case": "LeNet-5", **case.facts})]
     missing, _, _ = cpu.rows("LeNet-5", timed, None, tmp_path, "validation")
     assert missing["missing"][0] == "lenet_5_cpu_s0.npz: python benchmarks/paper/weight_pruning.py"
-    assert len(missing["missing"]) == 2
+    assert len(missing["missing"]) == 3
     assert cpu_network_cases.convnet(tmp_path).dense is None
     missing, _, _ = cpu.rows("ConvNet", [], None, tmp_path, "validation")
     assert missing["missing"][0].startswith("convnet_dense_s0.npz: python")

@@ -11,7 +11,7 @@ masks    masks learn until the limits of the recipe (Yu et al., ISCA 2017, secti
          nodes are cut, and what is left trains on
 l1 ...   of the same dense network as many nodes in each layer as the masks leave, and so as many
          weights and MACs, chosen by that criterion; what is left trains on in the same way
-mild     of LeNet-5, for a GPU: masks that stop earlier, and cycles
+mild     of LeNet-5, for the CPU and the GPU: masks that stop earlier, and cycles
 scratch  a new network of these widths, trained for as many epochs as the dense network, the masks
          and what was left took together
 Where a recipe has "distillation", what is left and scratch learn from the labels and from the

@@ -13,6 +13,7 @@ w4, w8   the dense network of node_pruning.py, whose groups of that many weights
          dense network too
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
+mild     the same of what its milder masks left
 Where a recipe has "cycles", the weights are the mean of those at the end of this training and of
 those after each cycle more.
 """
@@ -35,6 +36,8 @@ LENET_300_100 = {"input_dropout": 0.2, "epochs": 125, "flat": 65, "rate": 0.1, "
 LENET_300_100 |= {"prune_epochs": 60, "cycles": {"count": 3, "epochs": 15, "rate": 0.05}}
 LENET_5 = {"shift": 1, "epochs": 60, "flat": 20, "rate": 0.03, "l2": 5e-5, "prune_epochs": 20}
 LENET_5 |= {"distillation": {"share": 0.7, "temperature": 2}}
+NODES_FIRST = LENET_5 | {"width": 8, "group_lasso": 3e-5}
+NODES_FIRST |= {"epochs": 40, "flat": 10, "prune_epochs": 10}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
 CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}}
 RECIPES = {
@@ -47,9 +50,10 @@ RECIPES = {
         "w4": LENET_5
         | {"width": 4, "group_lasso": 3e-5, "cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
         | {"density": {"conv1": 0.6, "conv2": 0.10, "fc1": 0.035, "fc2": 0.2}},
-        "cpu": LENET_5
-        | {"origin": "masks", "width": 8, "group_lasso": 3e-5, "epochs": 40, "flat": 10}
-        | {"prune_epochs": 10, "density": {"fc1": 0.2, "fc2": 0.8}},
+        "cpu": NODES_FIRST | {"origin": "masks", "density": {"fc1": 0.2, "fc2": 0.8}},
+        "mild": NODES_FIRST
+        | {"origin": "mild", "density": {"fc1": 0.35, "fc2": 0.8}}
+        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
     },
     "convnet": {
         "w8": CONVNET
@@ -139,7 +143,7 @@ def prune(origin, teacher, recipe, data, backup):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "cpu"))
+    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "cpu", "mild"))
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--dataset", choices=("fashion_mnist",), help="instead of their own")
     parser.add_argument("--folder", type=Path, help="where the weights are")
