@@ -139,23 +139,21 @@ def average(model, data, recipe, *, seed, teacher=None, backup):
     A cycle trains on from the last one, its rate falling along half a cosine anew (Loshchilov and
     Hutter, SGDR, ICLR 2017); the mean of such weights errs less than each (Izmailov et al.,
     Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018).
-    recipe["cycles"]: "rounds" say how often that is done, each from the mean of the last.
     backup: a folder; a run that was killed goes on from its last whole epoch.
     """
-    cycle = {"flat": 0, "constant": False, "rounds": 1, **recipe["cycles"]}
-    for start in range(0, cycle["rounds"] * cycle["count"], cycle["count"]):
-        found = [model.get_weights()]
-        for index in range(start, start + cycle["count"]):
-            path = backup / f"cycle{index}.npz"
-            if not path.exists():
-                keras.utils.set_random_seed(1000 * (seed + 1) + index)
-                for layer in chain(model):
-                    layer.kernel.constraint = Keep(layer.kernel.numpy())
-                fit(model, data, recipe | cycle, teacher=teacher, backup=backup / path.stem)
-                save(model, path, backup / path.stem)
-            model, _ = load(path, model.name)
-            found.append(model.get_weights())
-        model.set_weights([np.mean(arrays, axis=0) for arrays in zip(*found, strict=True)])
+    count, cycle = recipe["cycles"]["count"], {"flat": 0, "constant": False, **recipe["cycles"]}
+    found = [model.get_weights()]
+    for index in range(count):
+        path = backup / f"cycle{index}.npz"
+        if not path.exists():
+            keras.utils.set_random_seed(1000 * (seed + 1) + index)
+            for layer in chain(model):
+                layer.kernel.constraint = Keep(layer.kernel.numpy())
+            fit(model, data, recipe | cycle, teacher=teacher, backup=backup / path.stem)
+            save(model, path, backup / path.stem)
+        model, _ = load(path, model.name)
+        found.append(model.get_weights())
+    model.set_weights([np.mean(arrays, axis=0) for arrays in zip(*found, strict=True)])
     return model
 
 
