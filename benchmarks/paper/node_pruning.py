@@ -12,13 +12,15 @@ masks    masks learn until the limits of the recipe (Yu et al., ISCA 2017, secti
 l1 ...   of the same dense network as many nodes in each layer as the masks leave, and so as many
          weights and MACs, chosen by that criterion; what is left trains on in the same way
 mild     of LeNet-5, for the CPU and the GPU: masks that stop earlier, and cycles
+whole    the dense network without a cut, trained on in the same way
 scratch  a new network of these widths, trained for as many epochs as the dense network, the masks
          and what was left took together
-Where a recipe has "distillation", what is left and scratch learn from the labels and from the
-answers of the dense network. LeNet-300-100 trains on for three times the epochs of its dense
-network, with the same input dropout; there is no dense control of that length. Where a recipe has
-"cycles", the weights are the mean of those at the end of this training and of those after each
-cycle more.
+Where a recipe has "distillation", these learn from the labels and from the answers of the dense
+network, or from the mean answers of the dense networks of the seeds that "teachers" names (Hinton
+et al., Distilling the Knowledge in a Neural Network, 2015). LeNet-300-100 trains on for three times
+the epochs of its dense network, with the same input dropout. Where a recipe has "cycles", the
+weights are the mean of those at the end of this training and of those after each cycle more. A
+run's own recipe is stored with it.
 """
 
 import argparse
@@ -44,7 +46,21 @@ LENET_300_100 = {"input_dropout": 0.2, "l2": 5e-5}
 LENET_5 = {"shift": 1, "l2": 1e-4}
 LENET_5_RETRAIN = LENET_5 | {"epochs": 40, "rate": 0.03, "l2": 5e-5}
 LENET_5_RETRAIN |= {"distillation": {"share": 0.7, "temperature": 2}}
-CONVNET = {"shift": 2, "flip": True, "l2": 2e-4}
+CONVNET = {"shift": 2, "flip": True, "l2": 2e-4, "bfloat16": True}
+
+
+def lenet_5_masks(macs_left, weights_left):
+    """Masks on the convolutions, then on the fully connected layer."""
+    return [
+        LENET_5
+        | {"of": "mask_conv.*", "left": "macs", "limit": macs_left, "epochs": 20}
+        | {"rate": 0.005, "l1": 6e-3, "growth": 1.1, "constant": True},
+        LENET_5
+        | {"of": "mask_fc1", "left": "weights", "limit": weights_left, "epochs": 20}
+        | {"rate": 0.005, "l1": 3e-3, "growth": 1.15, "constant": True},
+    ]
+
+
 RECIPES = {
     "lenet_300_100": {
         "dense": LENET_300_100 | {"epochs": 40, "rate": 0.1},
@@ -57,35 +73,23 @@ RECIPES = {
     },
     "lenet_5": {
         "dense": LENET_5 | {"epochs": 22, "rate": 0.03},
-        "masks": [
-            LENET_5
-            | {"of": "mask_conv.*", "left": "macs", "limit": 0.23, "epochs": 20}
-            | {"rate": 0.005, "l1": 6e-3, "growth": 1.1, "constant": True},
-            LENET_5
-            | {"of": "mask_fc1", "left": "weights", "limit": 0.0545, "epochs": 20}
-            | {"rate": 0.005, "l1": 3e-3, "growth": 1.15, "constant": True},
-        ],
-        "mild": [
-            LENET_5
-            | {"of": "mask_conv.*", "left": "macs", "limit": 0.31, "epochs": 20}
-            | {"rate": 0.005, "l1": 6e-3, "growth": 1.1, "constant": True},
-            LENET_5
-            | {"of": "mask_fc1", "left": "weights", "limit": 0.10, "epochs": 20}
-            | {"rate": 0.005, "l1": 3e-3, "growth": 1.15, "constant": True},
-        ],
+        "masks": lenet_5_masks(macs_left=0.23, weights_left=0.0545),
+        "mild": lenet_5_masks(macs_left=0.31, weights_left=0.10),
         "retrain": LENET_5_RETRAIN,
-        "mild_retrain": LENET_5_RETRAIN | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
+        "mild_retrain": LENET_5_RETRAIN
+        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
+        | {"teachers": (0, 1, 2), "bfloat16": True},
     },
     "convnet": {
         "dense": CONVNET | {"epochs": 28, "rate": 0.02},
         "masks": [
             CONVNET
-            | {"of": "mask_conv[23]", "left": "weights", "limit": 0.453, "epochs": 20}
+            | {"of": "mask_conv[23]", "left": "weights", "limit": 0.454, "epochs": 20}
             | {"rate": 0.005, "l1": 2e-2, "growth": 1.15, "constant": True},
         ],
         "retrain": CONVNET
         | {"shift": 1, "epochs": 100, "rate": 0.05, "l2": 5e-5}
-        | {"distillation": {"share": 0.5, "temperature": 2}}
+        | {"distillation": {"share": 0.5, "temperature": 2}, "teachers": (0, 1, 2)}
         | {"cycles": {"count": 3, "epochs": 8, "rate": 0.025}},
     },
 }
@@ -165,18 +169,26 @@ def make(network, method, seed, data, folder, backup):
         return model, {"recipe": recipe["dense"]}
     dense, _ = run(network, "dense", seed, data, folder)
     retrain = recipe.get(f"{method}_retrain", recipe["retrain"])
+    teaching = teachers(network, retrain, seed, data, folder)
     first = backup / "first.npz"
     if not first.exists():
         model, about = cut(network, method, seed, dense, data, folder, backup)
         retrained = retrain | {"epochs": about.pop("epochs", retrain["epochs"])}
         about |= {"recipe": retrained, "validation_error_before": valid_error(model, data)}
-        fit(model, data, retrained, teacher=dense, backup=backup / "retrain")
+        fit(model, data, retrained, teachers=teaching, backup=backup / "retrain")
         save(model, first, backup / "retrain", **about)
     model, about = load(first, network)
     if "cycles" in retrain:
-        model = average(model, data, retrain, seed=seed, teacher=dense, backup=backup)
+        model = average(model, data, retrain, seed=seed, teachers=teaching, backup=backup)
         about["recipe"]["cycles"] = retrain["cycles"]
     return model, about
+
+
+def teachers(network, recipe, seed, data, folder):
+    """The dense networks of the seeds in recipe["teachers"], or of this seed."""
+    return [
+        run(network, "dense", each, data, folder)[0] for each in recipe.get("teachers", (seed,))
+    ]
 
 
 def cut(network, method, seed, dense, data, folder, backup):
@@ -184,6 +196,8 @@ def cut(network, method, seed, dense, data, folder, backup):
     recipe = RECIPES[network]
     if method in ("masks", "mild"):
         return cut_by_masks(dense, data, recipe[method], backup)
+    if method == "whole":
+        return dense, {}
     masks, about = run(network, "masks", seed, data, folder)
     if method == "scratch":
         epochs = recipe["dense"]["epochs"] + about["mask_epochs"] + recipe["retrain"]["epochs"]
@@ -229,7 +243,7 @@ def methods(network):
     """Everything that is compared on a network."""
     scale = ["bn_scale"] if network == "convnet" else []
     mild = ["mild"] if "mild" in RECIPES[network] else []
-    return ["masks", *mild, "scratch", "l1", "random", "taylor", *scale, "apoz", "l2"]
+    return ["masks", *mild, "whole", "scratch", "l1", "random", "taylor", *scale, "apoz", "l2"]
 
 
 def train(networks, data, folder):

@@ -11,6 +11,7 @@ import shutil
 from datetime import datetime, timezone
 from importlib.metadata import version
 
+import bfloat16
 import keras
 import numpy as np
 import tensorflow as tf
@@ -30,20 +31,27 @@ class Jitter(keras.layers.Layer):
         self.seeds = keras.random.SeedGenerator()
 
     def call(self, images, training=None):
-        if not training:
+        if not training or not (self.shift or self.flip):
             return images
-        count, *size, _ = ops.shape(images)
+        count, high, wide, channels = ops.shape(images)
+        margin, last = self.shift, wide - 1 + 2 * self.shift
+        mirrored = False
         if self.flip:
-            mirrored = keras.random.uniform((count, 1, 1, 1), seed=self.seeds) < 0.5
-            images = ops.where(mirrored, images[:, :, ::-1], images)
+            mirrored = keras.random.uniform((count, 1), seed=self.seeds) < 0.5
+        rows, cols = (self._pixels(count, size) for size in (high, wide))
+        cols = ops.where(mirrored, last - cols, cols)
+        images = ops.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        images = ops.reshape(images, (count, -1, channels))
+        pixels = ops.reshape(rows[:, :, None] * (last + 1) + cols[:, None], (count, -1))
+        images = tf.gather(images, pixels, axis=1, batch_dims=1)
+        return ops.reshape(images, (count, high, wide, channels))
+
+    def _pixels(self, count, size):
+        """(count, size) places in the padded images, along one axis."""
+        first = ops.zeros((count, 1), "int32")
         if self.shift:
-            margin = (self.shift, self.shift)
-            images = ops.pad(images, ((0, 0), margin, margin, (0, 0)))
-            for axis in (1, 2):
-                first = keras.random.randint((count, 1), 0, 2 * self.shift + 1, seed=self.seeds)
-                pixels = first + ops.arange(size[axis - 1])
-                images = tf.gather(images, pixels, axis=axis, batch_dims=1)
-        return images
+            first = keras.random.randint((count, 1), 0, 2 * self.shift + 1, seed=self.seeds)
+        return first + ops.arange(size)
 
 
 class Distillation(keras.losses.Loss):
@@ -67,14 +75,24 @@ class Distillation(keras.losses.Loss):
         return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
 
-def fit(model, data, recipe, *callbacks, teacher=None, backup):
+def fit(model, data, recipe, *callbacks, teachers=(), backup):
     """Trains at recipe["rate"] for recipe["flat"] epochs, then along half a cosine to 0.
 
-    recipe["constant"]: the rate stays.
+    recipe["constant"]: the rate stays.  recipe["bfloat16"]: see bfloat16.py.
     backup: a folder; a run that was killed goes on from its last whole epoch.
-    teacher: the network whose answers recipe["distillation"] mixes in; it sees each image once, as
-        it is, and mirrored where recipe has "flip".
+    teachers: the networks whose mean answers recipe["distillation"] mixes in; they see each image
+        once, as it is, and mirrored where recipe has "flip".
     """
+    if recipe.get("bfloat16"):
+        settings = {"teachers": teachers, "backup": backup}
+        if callbacks:  # they know the layers of `model`
+            with bfloat16.computing(model):
+                return fit(model, data, recipe | {"bfloat16": False}, *callbacks, **settings)
+        wide = build(model.name, bfloat16.filled(widths(model)))
+        bfloat16.copy(model, wide)
+        with bfloat16.computing(wide):
+            fit(wide, data, recipe | {"bfloat16": False}, **settings)
+        return bfloat16.copy(wide, model)
     steps = math.ceil(len(data.x_train) / BATCH)
     for layer in chain(model):
         layer.kernel.regularizer = keras.regularizers.L2(recipe["l2"])
@@ -87,9 +105,9 @@ def fit(model, data, recipe, *callbacks, teacher=None, backup):
         ]
     )
     loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), data.y_train
-    if teacher is not None and "distillation" in recipe:
+    if teachers and "distillation" in recipe:
         loss = Distillation(**recipe["distillation"])
-        targets = np.column_stack([data.y_train, answers(teacher, data.x_train, recipe)])
+        targets = np.column_stack([data.y_train, answers(teachers, data.x_train, recipe)])
     trainee.compile(
         keras.optimizers.SGD(recipe["rate"], momentum=MOMENTUM, nesterov=True),
         loss,
@@ -133,7 +151,7 @@ class Keep(keras.constraints.Constraint):
         return kernel * self.mask
 
 
-def average(model, data, recipe, *, seed, teacher=None, backup):
+def average(model, data, recipe, *, seed, teachers=(), backup):
     """The mean of `model` and of what it is after each of recipe["cycles"] more, zeros in place.
 
     A cycle trains on from the last one, its rate falling along half a cosine anew (Loshchilov and
@@ -149,7 +167,7 @@ def average(model, data, recipe, *, seed, teacher=None, backup):
             keras.utils.set_random_seed(1000 * (seed + 1) + index)
             for layer in chain(model):
                 layer.kernel.constraint = Keep(layer.kernel.numpy())
-            fit(model, data, recipe | cycle, teacher=teacher, backup=backup / path.stem)
+            fit(model, data, recipe | cycle, teachers=teachers, backup=backup / path.stem)
             save(model, path, backup / path.stem)
         model, _ = load(path, model.name)
         found.append(model.get_weights())
@@ -157,13 +175,13 @@ def average(model, data, recipe, *, seed, teacher=None, backup):
     return model
 
 
-def answers(teacher, images, recipe):
-    """The teacher's logits for the training images, (n, classes)."""
-    logits = teacher.predict(images, batch_size=1000, verbose=0)
-    if recipe.get("flip"):
-        mirrored = teacher.predict(images[:, :, ::-1], batch_size=1000, verbose=0)
-        logits = (logits + mirrored) / 2
-    return logits
+def answers(teachers, images, recipe):
+    """The mean of the teachers' logits for the training images, (n, classes)."""
+    views = [images, images[:, :, ::-1]] if recipe.get("flip") else [images]
+    logits = [
+        teacher.predict(view, batch_size=1000, verbose=0) for teacher in teachers for view in views
+    ]
+    return np.mean(logits, axis=0)
 
 
 def chain(model):

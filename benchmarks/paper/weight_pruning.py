@@ -9,8 +9,8 @@ validation split; weights are those of the last epoch; nothing here reads the te
 
 w4, w8   the dense network of node_pruning.py, whose groups of that many weights go while it trains
          on (Yu et al., ISCA 2017, section 4.1), drawn to zero by a group lasso (Wen et al., NIPS
-         2016, eq. 2), and, where its recipe has "distillation", learns from the answers of the
-         dense network too
+         2016, eq. 2), and, where its recipe has "distillation", learns from the answers of dense
+         networks too
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
 mild     the same of what its milder masks left
@@ -35,7 +35,8 @@ COMMAND = "python benchmarks/paper/weight_pruning.py"
 LENET_300_100 = {"input_dropout": 0.2, "epochs": 125, "flat": 65, "rate": 0.1, "l2": 5e-5}
 LENET_300_100 |= {"prune_epochs": 60, "cycles": {"count": 3, "epochs": 15, "rate": 0.05}}
 LENET_5 = {"shift": 1, "epochs": 60, "flat": 20, "rate": 0.03, "l2": 5e-5, "prune_epochs": 20}
-LENET_5 |= {"distillation": {"share": 0.7, "temperature": 2}}
+LENET_5 |= {"distillation": {"share": 0.7, "temperature": 2}, "teachers": (0, 1, 2)}
+LENET_5 |= {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}, "bfloat16": True}
 NODES_FIRST = LENET_5 | {"width": 8, "group_lasso": 3e-5}
 NODES_FIRST |= {"epochs": 40, "flat": 10, "prune_epochs": 10}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
@@ -48,12 +49,10 @@ RECIPES = {
     },
     "lenet_5": {
         "w4": LENET_5
-        | {"width": 4, "group_lasso": 3e-5, "cycles": {"count": 3, "epochs": 8, "rate": 0.015}}
+        | {"width": 4, "group_lasso": 3e-5}
         | {"density": {"conv1": 0.6, "conv2": 0.10, "fc1": 0.035, "fc2": 0.2}},
         "cpu": NODES_FIRST | {"origin": "masks", "density": {"fc1": 0.2, "fc2": 0.8}},
-        "mild": NODES_FIRST
-        | {"origin": "mild", "density": {"fc1": 0.35, "fc2": 0.8}}
-        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.015}},
+        "mild": NODES_FIRST | {"origin": "mild", "density": {"fc1": 0.35, "fc2": 0.8}},
     },
     "convnet": {
         "w8": CONVNET
@@ -97,12 +96,13 @@ def run(network, method, seed, data, folder):
         origin = dense
         if "origin" in recipe:
             origin, _ = node_pruning.run(network, recipe["origin"], seed, data, folder)
+        teachers = node_pruning.teachers(network, recipe, seed, data, folder)
         first = backup / "first.npz"
         if not first.exists():
-            save(prune(origin, dense, recipe, data, backup / "first"), first, backup / "first")
+            save(prune(origin, teachers, recipe, data, backup / "first"), first, backup / "first")
         model, _ = load(first, network)
         if "cycles" in recipe:
-            model = average(model, data, recipe, seed=seed, teacher=dense, backup=backup)
+            model = average(model, data, recipe, seed=seed, teachers=teachers, backup=backup)
         about = {
             "network": network,
             "method": method,
@@ -118,7 +118,7 @@ def run(network, method, seed, data, folder):
     return load(path, network)
 
 
-def prune(origin, teacher, recipe, data, backup):
+def prune(origin, teachers, recipe, data, backup):
     """`origin` pruned by the recipe while it trains on; plain Keras."""
     ratio = {name: 1 - density for name, density in recipe["density"].items()}
     others = [layer.name for layer in chain(origin) if layer.name not in ratio]
@@ -136,7 +136,7 @@ def prune(origin, teacher, recipe, data, backup):
     end_step = recipe["prune_epochs"] * math.ceil(len(data.x_train) / BATCH)
     schedule = sc.schedules.Polynomial(max(ratio.values()), end_step)
     free = keras.callbacks.LambdaCallback(on_epoch_begin=release)
-    fit(model, data, recipe, sc.callbacks.Prune(schedule), free, teacher=teacher, backup=backup)
+    fit(model, data, recipe, sc.callbacks.Prune(schedule), free, teachers=teachers, backup=backup)
     return sc.strip(model)
 
 
