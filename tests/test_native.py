@@ -448,6 +448,22 @@ def test_windows_cover_every_weight_once(run, density):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("width, density", [(4, 0.1), (8, 0.3), (16, 0.05), (4, 1.0), (8, 0.0)])
+def test_groups_start_anywhere_and_are_as_few_as_possible(width, density):
+    rng = np.random.default_rng(width)
+    matrix = (rng.normal(size=(9, 37)) * (rng.random((9, 37)) < density)).astype(np.float32)
+    rows, columns, values = float_formats.cover(matrix, width)
+    found, fewest = np.zeros_like(matrix), 0
+    for row, column, group in zip(rows, columns, values, strict=True):
+        found[row, column : column + width] += group
+    np.testing.assert_array_equal(found, matrix)
+    for row in matrix:
+        left = np.flatnonzero(row)
+        while len(left):
+            fewest, left = fewest + 1, left[left >= left[0] + width]
+    assert len(rows) == fewest
+
+
 def test_equal_constants_are_stored_once():
     constants = Constants()
     first = constants.add(np.arange(3, dtype=np.int32))

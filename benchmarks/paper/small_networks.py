@@ -55,10 +55,10 @@ class Jitter(keras.layers.Layer):
 
 
 class Distillation(keras.losses.Loss):
-    """(1 - share) of the cross entropy plus `share` of that with the teacher's softened answer.
+    """(1 - share) of the cross entropy plus `share` of that with the teachers' softened answer.
 
-    Targets are (n, 1 + classes): the label, then the teacher's logits (Hinton et al., 2015, with
-    the factor temperature^2).
+    The teachers' logits lie behind the labels, (n, 1 + classes), or behind the network's own
+    logits, (n, 2 classes) (Hinton et al., 2015, with the factor temperature^2).
     """
 
     def __init__(self, share, temperature):
@@ -66,9 +66,12 @@ class Distillation(keras.losses.Loss):
         self.share, self.temperature = share, temperature
 
     def call(self, targets, logits):
+        answers = targets[:, 1:]
+        if not answers.shape[1]:
+            logits, answers = ops.split(logits, 2, axis=1)
         hard = ops.sparse_categorical_crossentropy(targets[:, 0], logits, from_logits=True)
         soft = ops.categorical_crossentropy(
-            ops.softmax(targets[:, 1:] / self.temperature),
+            ops.softmax(answers / self.temperature),
             logits / self.temperature,
             from_logits=True,
         )
@@ -80,8 +83,10 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
 
     recipe["constant"]: the rate stays.  recipe["bfloat16"]: see bfloat16.py.
     backup: a folder; a run that was killed goes on from its last whole epoch.
-    teachers: the networks whose mean answers recipe["distillation"] mixes in; they see each image
-        once, as it is, and mirrored where recipe has "flip".
+    teachers: the networks whose mean answers recipe["distillation"] mixes in. They see each image
+        once, as it is, and mirrored where recipe has "flip"; or, where recipe["consistent"], what
+        the model sees, every time (Beyer et al., Knowledge distillation: A good teacher is patient
+        and consistent, CVPR 2022).
     """
     if recipe.get("bfloat16"):
         settings = {"teachers": teachers, "backup": backup}
@@ -90,24 +95,25 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
                 return fit(model, data, recipe | {"bfloat16": False}, *callbacks, **settings)
         wide = build(model.name, bfloat16.filled(widths(model)))
         bfloat16.copy(model, wide)
+        if any(layer.kernel.constraint for layer in chain(model)):
+            keep_zeros(wide)
         with bfloat16.computing(wide):
             fit(wide, data, recipe | {"bfloat16": False}, **settings)
         return bfloat16.copy(wide, model)
     steps = math.ceil(len(data.x_train) / BATCH)
     for layer in chain(model):
         layer.kernel.regularizer = keras.regularizers.L2(recipe["l2"])
-    trainee = keras.Sequential(
-        [
-            keras.Input(model.input_shape[1:]),
-            Jitter(recipe.get("shift", 0), recipe.get("flip", False)),
-            keras.layers.Dropout(recipe.get("input_dropout", 0.0)),
-            model,
-        ]
-    )
+    images = keras.Input(model.input_shape[1:])
+    seen = Jitter(recipe.get("shift", 0), recipe.get("flip", False))(images)
+    logits = model(keras.layers.Dropout(recipe.get("input_dropout", 0.0))(seen))
     loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), data.y_train
     if teachers and "distillation" in recipe:
-        loss = Distillation(**recipe["distillation"])
-        targets = np.column_stack([data.y_train, answers(teachers, data.x_train, recipe)])
+        loss, targets = Distillation(**recipe["distillation"]), targets[:, None]
+        if recipe.get("consistent"):
+            logits = keras.layers.Concatenate()([logits, mean_answer(teachers, seen)])
+        else:
+            targets = np.hstack([targets, answers(teachers, data.x_train, recipe)])
+    trainee = keras.Model(images, logits)
     trainee.compile(
         keras.optimizers.SGD(recipe["rate"], momentum=MOMENTUM, nesterov=True),
         loss,
@@ -151,6 +157,12 @@ class Keep(keras.constraints.Constraint):
         return kernel * self.mask
 
 
+def keep_zeros(model):
+    """Weights that are zero stay so while it trains."""
+    for layer in chain(model):
+        layer.kernel.constraint = Keep(layer.kernel.numpy())
+
+
 def average(model, data, recipe, *, seed, teachers=(), backup):
     """The mean of `model` and of what it is after each of recipe["cycles"] more, zeros in place.
 
@@ -165,8 +177,7 @@ def average(model, data, recipe, *, seed, teachers=(), backup):
         path = backup / f"cycle{index}.npz"
         if not path.exists():
             keras.utils.set_random_seed(1000 * (seed + 1) + index)
-            for layer in chain(model):
-                layer.kernel.constraint = Keep(layer.kernel.numpy())
+            keep_zeros(model)
             fit(model, data, recipe | cycle, teachers=teachers, backup=backup / path.stem)
             save(model, path, backup / path.stem)
         model, _ = load(path, model.name)
@@ -182,6 +193,16 @@ def answers(teachers, images, recipe):
         teacher.predict(view, batch_size=1000, verbose=0) for teacher in teachers for view in views
     ]
     return np.mean(logits, axis=0)
+
+
+def mean_answer(teachers, images):
+    """The mean of the teachers' logits for symbolic images; they do not learn."""
+    logits = []
+    for index, teacher in enumerate(teachers):
+        frozen = keras.Model(teacher.inputs, teacher.outputs[0], name=f"teacher{index}")
+        frozen.trainable = False
+        logits.append(frozen(images))
+    return sum(logits[1:], logits[0]) / len(logits)
 
 
 def chain(model):

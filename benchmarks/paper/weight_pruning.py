@@ -41,11 +41,17 @@ NODES_FIRST = LENET_5 | {"width": 8, "group_lasso": 3e-5}
 NODES_FIRST |= {"epochs": 40, "flat": 10, "prune_epochs": 10}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
 CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}}
+CONVNET |= {"teachers": (0, 1, 2), "bfloat16": True}
+CONVNET |= {"cycles": {"count": 3, "epochs": 8, "rate": 0.025}}
 RECIPES = {
     "lenet_300_100": {
         "w4": LENET_300_100
         | {"width": 4, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
         | {"density": {"fc1": 0.0405, "fc2": 0.083, "fc3": 0.5}},
+        "w8": LENET_300_100
+        | {"width": 8, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
+        | {"density": {"fc1": 0.045, "fc2": 0.09, "fc3": 0.5}}
+        | {"distillation": {"share": 0.7, "temperature": 2}, "teachers": (0, 1, 2)},
     },
     "lenet_5": {
         "w4": LENET_5
@@ -57,7 +63,7 @@ RECIPES = {
     "convnet": {
         "w8": CONVNET
         | {"width": 8, "group_lasso": 5e-5}
-        | {"density": {"conv1": 0.55, "conv2": 0.28, "conv3": 0.28, "fc1": 0.25}},
+        | {"density": {"conv1": 0.5, "conv2": 0.22, "conv3": 0.22, "fc1": 0.25}},
     },
 }
 SEEDS = {"lenet_300_100": (0, 1, 2), "lenet_5": (0, 1, 2), "convnet": (0,)}

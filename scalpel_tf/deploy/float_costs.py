@@ -6,12 +6,14 @@ import numpy as np
 from scalpel_tf.deploy import float_formats as formats
 
 DENSE_LANES = 14.5  # multiplications a cycle
+VECTOR_LANES = 9  # the same with one vector, of weights that are not in the first-level cache
 GROUP = 0.56  # cycles of eight weights of a group and one pixel
 ROW = 4.5  # to add up the lanes of one output of a convolution
 SLICE = 30  # the same, of eight outputs of a vector
 STEPS = {4: 10.5, 8: 8.5, 16: 8.4}  # of eight times eight weights of a slice
 BYTES = 12  # of weights a cycle, from behind the second-level cache
 CACHE = 1 << 20
+NEAR = 1 << 14
 TILE_IN, TILE_OUT = 6.5, 4.5  # of a vector of channels of a tile at one point
 START = 4  # multiplications that beginning and storing each sum of a short product is worth
 
@@ -19,7 +21,8 @@ START = 4  # multiplications that beginning and storing each sum of a short prod
 def dense_vector(matrix: np.ndarray) -> float:
     """A (rows, cols) matrix times one vector."""
     lanes = matrix.shape[1] * sum(formats.panel_widths(len(matrix)))
-    return max(lanes / DENSE_LANES, _far(4 * lanes)) + 10
+    rate = DENSE_LANES if 4 * lanes <= NEAR else VECTOR_LANES
+    return max(lanes / rate, _far(4 * lanes)) + 10
 
 
 def dense(matrix: np.ndarray, groups: int, pixels: int) -> float:
@@ -53,9 +56,8 @@ def slices(matrix: np.ndarray, width: int, batch: int) -> float:
 
 
 def group_counts(matrix: np.ndarray, width: int) -> np.ndarray:
-    """(rows,): groups of each in which a weight is not zero."""
-    starts = np.arange(0, matrix.shape[1], width)
-    return np.logical_or.reduceat(matrix != 0, starts, axis=1).sum(1)
+    """(rows,): groups of each that cover its weights."""
+    return np.bincount(formats.cover(matrix, width)[0], minlength=len(matrix))
 
 
 def _lanes(rows, groups):

@@ -92,10 +92,10 @@ def dense(matrix: np.ndarray, bias: np.ndarray, groups: int = 1, x: int = 0) -> 
 
 
 def slices(matrix: np.ndarray, bias: np.ndarray, width: int) -> Slices:
-    """The groups of `width` of a matrix with at least as many columns."""
-    sparse = gcsr.encode(matrix, width)
+    """The groups of `width` of a matrix with at least as many columns, as few as cover it."""
+    row, first, groups = cover(matrix, width)
     rows, per_step = len(matrix), max(LANES // width, 1)
-    counts = np.diff(sparse.offsets.astype(np.int64))
+    counts = np.bincount(row, minlength=rows)
     order = np.argsort(-counts, kind="stable")
     count = -(-rows // ROWS)
     padded = np.zeros(count * ROWS, np.int64)
@@ -104,12 +104,11 @@ def slices(matrix: np.ndarray, bias: np.ndarray, width: int) -> Slices:
     place = np.empty(rows, np.int64)
     place[order] = np.arange(rows)
 
-    row = np.repeat(np.arange(rows), counts)
-    index = np.arange(len(row)) - sparse.offsets[row]
+    index = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
     at = steps[place[row] // ROWS] + index // per_step, place[row] % ROWS, index % per_step
     values = np.zeros((steps[-1], ROWS, per_step, width), np.float32)
     columns = np.zeros(values.shape[:3], np.uint16 if matrix.shape[1] <= 1 << 16 else np.int32)
-    values[at], columns[at] = sparse.values, sparse.columns
+    values[at], columns[at] = groups, first
     biases = np.zeros(count * ROWS, np.float32)
     biases[:rows] = bias[order]
     return Slices(values, columns, steps.astype(np.int32), order.astype(np.int32), biases)
@@ -119,24 +118,32 @@ def windows(matrix: np.ndarray, taps: np.ndarray, width: int) -> Windows:
     """The nonzero weights of a convolution in as few windows of `width` as cover them.
 
     matrix: (rows, taps, run).  taps: floats from a pixel to each run.  A window ends within its
-    run, which has to be at least as long; of equally few, those at multiples of the width are
-    taken, since their loads seldom cross a cache line.
+    run, which has to be at least as long.
     """
     rows, count, run = matrix.shape
-    nonzero = (matrix != 0).reshape(-1, run)
-    aligned, fewest = _aligned(nonzero, width), _fewest(nonzero, width)
-    starts = aligned if len(aligned[0]) <= len(fewest[0]) else fewest
-    line, first = starts
-    lanes = first[:, None] + np.arange(width)
-    values = matrix.reshape(-1, run)[line[:, None], lanes]
-    # What the window before it, in the same run, has already.
-    end = np.where(np.diff(line, prepend=-1) == 0, np.roll(first, 1) + width, 0)
-    values = np.where(lanes >= end[:, None], values, np.float32(0))
+    line, first, values = cover(matrix.reshape(-1, run), width)
     return Windows(
-        np.ascontiguousarray(values, np.float32),
+        values,
         (taps[line % count] + first).astype(np.int32),
         np.searchsorted(line // count, np.arange(rows + 1)).astype(np.int32),
     )
+
+
+def cover(matrix: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(rows, first columns, (windows, width) values) of as few windows as cover the nonzeros.
+
+    In the order of rows and columns, none past the end of a row, which has to be at least as long.
+    Of equally few, those at multiples of the width are taken, since their loads seldom cross a
+    cache line.
+    """
+    nonzero = matrix != 0
+    row, first = min(_aligned(nonzero, width), _fewest(nonzero, width), key=lambda at: len(at[0]))
+    lanes = first[:, None] + np.arange(width)
+    values = matrix[row[:, None], lanes]
+    # What the window before it, in the same row, has already.
+    end = np.where(np.diff(row, prepend=-1) == 0, np.roll(first, 1) + width, 0)
+    values = np.where(lanes >= end[:, None], values, np.float32(0))
+    return row, first, np.ascontiguousarray(values, np.float32)
 
 
 def _aligned(nonzero, width):
@@ -148,16 +155,17 @@ def _aligned(nonzero, width):
 
 
 def _fewest(nonzero, width):
-    """Greedy from the left, which is optimal, for all lines at once."""
-    lines, run = nonzero.shape
-    left = nonzero.copy()
-    found = []
-    while (open_lines := np.flatnonzero(left.any(1))).size:
-        first = np.minimum(left[open_lines].argmax(1), run - width)
-        left[open_lines[:, None], first[:, None] + np.arange(width)] = False
-        found.append((open_lines, first))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    line, first = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((first, line))
-    return line[order], first[order]
+    """Greedy from the left, which is optimal, for all rows at once."""
+    run = nonzero.shape[1]
+    rows, columns = np.nonzero(nonzero)
+    places = rows * (run + width) + columns
+    beyond = np.searchsorted(places, places + width)  # the first that a window leaves over
+    here = np.searchsorted(rows, np.unique(rows))
+    found = [np.empty(0, np.int64)]
+    while here.size:
+        found.append(here)
+        after = beyond[here]
+        inside = after < len(rows)
+        here = after[inside][rows[after[inside]] == rows[here[inside]]]
+    starts = np.sort(np.concatenate(found))
+    return rows[starts], np.minimum(columns[starts], run - width)
