@@ -18,6 +18,7 @@ import cpu_ours
 import keras
 import numpy as np
 
+import scalpel_tf as sc
 from scalpel_tf.zoo import networks
 
 sys.path.append(str(Path(__file__).parent / "paper"))
@@ -64,7 +65,11 @@ class Case:
 
 
 def stored(network: str, name: str, checkpoints: Path, dense: Path, found: dict[str, Path]) -> Case:
-    """A case of checkpoints; those that are missing are left out, and `facts` names them."""
+    """A case of checkpoints; those that are missing are left out, and `facts` names them.
+
+    A network with nodes that lost all weights is there with them and without ("cut"): its outputs
+    are the same, but the groups of the next layer shift.
+    """
     there = {way: path for way, path in found.items() if path.exists()}
     paths = [path for path in (dense, *found.values()) if not path.exists()]
     missing = [path.relative_to(checkpoints).as_posix() for path in paths]
@@ -72,11 +77,18 @@ def stored(network: str, name: str, checkpoints: Path, dense: Path, found: dict[
     def load(path):
         return small_networks.load(path, network)[0]
 
+    def cut(path):
+        return sc.shrink(load(path))
+
+    ways = {way: (partial(load, path), path) for way, path in there.items()}
+    for way, path in there.items():
+        if load(path).count_params() != cut(path).count_params():
+            ways[f"{way}, cut"] = partial(cut, path), path
     return Case(
         name,
         partial(load, dense) if dense.exists() else None,
-        {way: partial(load, path) for way, path in there.items()},
-        {way: str(path.relative_to(checkpoints)) for way, path in there.items()},
+        {way: make for way, (make, _) in ways.items()},
+        {way: str(path.relative_to(checkpoints)) for way, (_, path) in ways.items()},
         HAN[name],
         {"missing": missing} if missing else {},
     )

@@ -237,6 +237,20 @@ def test_the_faster_of_each_layer_has_its_pooling_with_it():
     assert (best["cycles"], best["bytes"]) == (63, 26 + 31)  # 8 of the dense one's are no layer's
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_dead_nodes_are_cut_where_that_is_faster(sign, monkeypatch):
+    model = small_networks.build("lenet_300_100", {"fc1": 6, "fc2": 5})
+    kernel = model.get_layer("fc1").kernel
+    kernel.assign(kernel.numpy() * (np.arange(6) != 2))
+    monkeypatch.setattr(checkpoints, "to_int8", lambda model, data: model)
+    monkeypatch.setattr(
+        microcontroller, "run", lambda int8, formats: {"cycles": sign * int8.count_params()}
+    )
+    found, int8 = microcontroller.fastest(model, None)
+    assert found["cycles"] == sign * int8.count_params()
+    assert small_networks.widths(int8)["fc1"] == (5 if sign == 1 else 6)
+
+
 def test_what_is_missing_says_how_it_is_made(tmp_path):
     lenet = checkpoints.NETWORKS["LeNet-5"]
     (tmp_path / "node_pruning").mkdir()
@@ -252,6 +266,13 @@ def test_what_is_missing_says_how_it_is_made(tmp_path):
     assert missing["missing"][0] == "lenet_5_cpu_s0.npz: python benchmarks/paper/weight_pruning.py"
     assert len(missing["missing"]) == 3
     assert cpu_network_cases.convnet(tmp_path).dense is None
+
+    model = small_networks.build("lenet_5", {"conv1": 3, "conv2": 4, "fc1": 6})
+    model.get_layer("fc1").kernel.assign(np.zeros((64, 6)))
+    small_networks.save(model, tmp_path / "weight_pruning" / "lenet_5_cpu_s0.npz", tmp_path / "b")
+    case = cpu_network_cases.lenet_5(tmp_path)
+    assert list(case.pruned) == list(case.weights) == ["nodes+groups", "nodes+groups, cut"]
+    assert case.pruned["nodes+groups, cut"]().count_params() < model.count_params()
     missing, _, _ = cpu.rows("ConvNet", [], None, tmp_path, "validation")
     assert missing["missing"][0].startswith("convnet_dense_s0.npz: python")
 

@@ -13,6 +13,7 @@ import numpy as np
 import small_networks
 from cpu_network_cases import HAN
 
+import scalpel_tf as sc
 from scalpel_tf.core import cost
 from scalpel_tf.deploy import csr_conv
 from scalpel_tf.deploy import fully_connected as fc
@@ -65,8 +66,9 @@ def way(network, stem: str, seeds: list[int], data, load, original: dict, split:
     runs, densities, errors = [], [], {"errors": [], "errors_dense": [], "errors_float32": []}
     for seed in seeds:
         dense, pruned = load(network.dense, seed), load(stem, seed)
-        int8, dense_int8 = (checkpoints.to_int8(model, data) for model in (pruned, dense))
-        runs.append(run(int8, OURS))
+        dense_int8 = checkpoints.to_int8(dense, data)
+        found, int8 = fastest(pruned, data)
+        runs.append(found)
         densities.append(density(pruned))
         errors["errors"].append(checkpoints.int8_error(int8, x, labels))
         errors["errors_dense"].append(checkpoints.int8_error(dense_int8, x, labels))
@@ -84,6 +86,16 @@ def way(network, stem: str, seeds: list[int], data, load, original: dict, split:
         "split": split,
         **errors,
     }
+
+
+def fastest(model, data) -> tuple[dict, bytes]:
+    """(how it runs, the int8 network) of the model, or of it without its dead nodes, whichever is
+    faster: the outputs are the same, but the groups of the next layer shift."""
+    models = [model, sc.shrink(model)]
+    if models[0].count_params() == models[1].count_params():
+        models.pop()
+    networks = [checkpoints.to_int8(each, data) for each in models]
+    return min(((run(int8, OURS), int8) for int8 in networks), key=lambda pair: pair[0]["cycles"])
 
 
 def baselines(name: str, cut, data, original) -> list[dict]:
