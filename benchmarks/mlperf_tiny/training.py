@@ -5,10 +5,17 @@ were made. Training networks end in logits; stored and loaded ones in probabilit
 """
 
 import math
+import sys
+from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
+
+sys.path.append(str(Path(__file__).parents[1] / "paper"))
+
+from small_networks import Distillation, mean_answer, shuffled  # noqa: E402
 
 BATCH, MOMENTUM = 128, 0.9
 
@@ -31,28 +38,6 @@ class Perturb(keras.layers.Layer):
         first = keras.random.randint((count, 1), 0, 2 * self.shift + 1, seed=self.seeds)
         features = tf.gather(padded, first + ops.arange(frames), axis=1, batch_dims=1)
         return features + self.noise * keras.random.normal(shape, seed=self.seeds)
-
-
-class Distillation(keras.losses.Loss):
-    """(1 - share) of the cross entropy plus `share` of that with the teacher's softened answer.
-
-    Outputs are (n, 2 * classes): the logits, then the teacher's (Hinton et al., 2015, with the
-    factor temperature^2).
-    """
-
-    def __init__(self, share, temperature):
-        super().__init__()
-        self.share, self.temperature = share, temperature
-
-    def call(self, labels, outputs):
-        logits, answers = ops.split(outputs, 2, axis=-1)
-        hard = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        soft = ops.categorical_crossentropy(
-            ops.softmax(answers / self.temperature),
-            logits / self.temperature,
-            from_logits=True,
-        )
-        return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
 
 def to_logits(model):
@@ -83,8 +68,7 @@ def fit(model, data, recipe, *callbacks, augment, teacher=None, backup):
     outputs = model(seen)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if teacher is not None:
-        teacher.name, teacher.trainable = "teacher", False
-        outputs = ops.concatenate([outputs, teacher(seen)], axis=-1)
+        outputs = ops.concatenate([outputs, mean_answer([teacher], seen)], axis=-1)
         loss = Distillation(**recipe["distillation"])
     trainee = keras.Model(inputs, outputs)
     warm = recipe["warm"] * steps
@@ -97,9 +81,8 @@ def fit(model, data, recipe, *callbacks, augment, teacher=None, backup):
         steps_per_execution=max(n for n in range(1, 17) if steps % n == 0),
     )
     trainee.fit(
-        data.x_train,
-        data.y_train,
-        batch_size=BATCH,
+        shuffled(data.x_train, data.y_train[:, None].astype(np.float32)),
+        shuffle=False,  # again
         epochs=recipe["epochs"],
         callbacks=[*callbacks, keras.callbacks.BackupAndRestore(str(backup))],
         verbose=2,

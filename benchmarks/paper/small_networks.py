@@ -110,7 +110,7 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
     if teachers and "distillation" in recipe:
         loss, targets = Distillation(**recipe["distillation"]), targets[:, None]
         if recipe.get("consistent"):
-            logits = keras.layers.Concatenate()([logits, mean_answer(teachers, seen)])
+            logits = ops.concatenate([logits, mean_answer(teachers, seen)], axis=-1)
         else:
             targets = np.hstack([targets, answers(teachers, data.x_train, recipe)])
     trainee = keras.Model(images, logits)
