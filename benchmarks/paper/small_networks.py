@@ -91,13 +91,13 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
     if recipe.get("bfloat16"):
         settings = {"teachers": teachers, "backup": backup}
         if callbacks:  # they know the layers of `model`
-            with bfloat16.computing(model):
+            with bfloat16.computing(model, *teachers):
                 return fit(model, data, recipe | {"bfloat16": False}, *callbacks, **settings)
         wide = build(model.name, bfloat16.filled(widths(model)))
         bfloat16.copy(model, wide)
         if any(layer.kernel.constraint for layer in chain(model)):
             keep_zeros(wide)
-        with bfloat16.computing(wide):
+        with bfloat16.computing(wide, *teachers):
             fit(wide, data, recipe | {"bfloat16": False}, **settings)
         return bfloat16.copy(wide, model)
     steps = math.ceil(len(data.x_train) / BATCH)
