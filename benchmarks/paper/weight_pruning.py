@@ -48,10 +48,6 @@ RECIPES = {
         "w4": LENET_300_100
         | {"width": 4, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
         | {"density": {"fc1": 0.0405, "fc2": 0.083, "fc3": 0.5}},
-        "w8": LENET_300_100
-        | {"width": 8, "group_lasso": 5e-5, "without_lasso": ["fc3"]}
-        | {"density": {"fc1": 0.045, "fc2": 0.09, "fc3": 0.5}}
-        | {"distillation": {"share": 0.7, "temperature": 2}, "teachers": (0, 1, 2)},
     },
     "lenet_5": {
         "w4": LENET_5
