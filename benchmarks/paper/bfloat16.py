@@ -24,10 +24,12 @@ def computing(*models):
     before = [layer.dtype_policy for layer in layers]
     for layer in layers:
         layer.dtype_policy = "mixed_bfloat16"
-    with patch.object(keras.layers.BatchNormalization, "call", fused(layers)):
-        yield
-    for layer, policy in zip(layers, before, strict=True):
-        layer.dtype_policy = policy
+    try:
+        with patch.object(keras.layers.BatchNormalization, "call", fused(layers)):
+            yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
 
 
 def fused(layers):
