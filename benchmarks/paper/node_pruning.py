@@ -88,9 +88,14 @@ RECIPES = {
             | {"rate": 0.005, "l1": 2e-2, "growth": 1.15, "constant": True},
         ],
         "retrain": CONVNET
-        | {"epochs": 80, "rate": 0.05, "l2": 5e-5, "teachers": (0, 1, 2), "consistent": True}
-        | {"distillation": {"share": 0.9, "temperature": 2}}
-        | {"cycles": {"count": 3, "epochs": 6, "rate": 0.025}},
+        | {"shift": 1, "epochs": 100, "rate": 0.05, "l2": 5e-5}
+        | {"distillation": {"share": 0.5, "temperature": 2}, "teachers": (0, 1, 2)}
+        | {
+            "cycles": [
+                {"count": 3, "epochs": 8, "rate": 0.025},
+                {"count": 4, "epochs": 16, "rate": 0.05},
+            ]
+        },
     },
 }
 

@@ -4,6 +4,7 @@ A stored run is an .npz file: "<layer>.<weight>" are the arrays, whose shapes te
 "about" is JSON on how they were made.
 """
 
+import itertools
 import json
 import math
 import platform
@@ -168,21 +169,25 @@ def average(model, data, recipe, *, seed, teachers=(), backup):
 
     A cycle trains on from the last one, its rate falling along half a cosine anew (Loshchilov and
     Hutter, SGDR, ICLR 2017); the mean of such weights errs less than each (Izmailov et al.,
-    Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018).
+    Averaging Weights Leads to Wider Optima and Better Generalization, UAI 2018). Of a list of
+    cycles each goes on from the mean of the one before.
     backup: a folder; a run that was killed goes on from its last whole epoch.
     """
-    count, cycle = recipe["cycles"]["count"], {"flat": 0, "constant": False, **recipe["cycles"]}
-    found = [model.get_weights()]
-    for index in range(count):
-        path = backup / f"cycle{index}.npz"
-        if not path.exists():
-            keras.utils.set_random_seed(1000 * (seed + 1) + index)
-            keep_zeros(model)
-            fit(model, data, recipe | cycle, teachers=teachers, backup=backup / path.stem)
-            save(model, path, backup / path.stem)
-        model, _ = load(path, model.name)
-        found.append(model.get_weights())
-    model.set_weights([np.mean(arrays, axis=0) for arrays in zip(*found, strict=True)])
+    rounds = recipe["cycles"] if isinstance(recipe["cycles"], list) else [recipe["cycles"]]
+    numbers = itertools.count()
+    for settings in rounds:
+        cycle = recipe | {"flat": 0, "constant": False, **settings}
+        found = [model.get_weights()]
+        for number in itertools.islice(numbers, settings["count"]):
+            path = backup / f"cycle{number}.npz"
+            if not path.exists():
+                keras.utils.set_random_seed(1000 * (seed + 1) + number)
+                keep_zeros(model)
+                fit(model, data, cycle, teachers=teachers, backup=backup / path.stem)
+                save(model, path, backup / path.stem)
+            model, _ = load(path, model.name)
+            found.append(model.get_weights())
+        model.set_weights([np.mean(arrays, axis=0) for arrays in zip(*found, strict=True)])
     return model
 
 

@@ -59,7 +59,7 @@ RECIPES = {
     "convnet": {
         "w8": CONVNET
         | {"width": 8, "group_lasso": 5e-5}
-        | {"density": {"conv1": 0.5, "conv2": 0.22, "conv3": 0.22, "fc1": 0.25}},
+        | {"density": {"conv1": 0.5, "conv2": 0.2, "conv3": 0.2, "fc1": 0.25}},
     },
 }
 SEEDS = {"lenet_300_100": (0, 1, 2), "lenet_5": (0, 1, 2), "convnet": (0,)}
