@@ -71,27 +71,6 @@ def test_zeros_stay_through_the_cycles(kind, data, tmp_path):
     assert (found[dropped] == 0).all() and (found[~dropped] != 0).all()
 
 
-@pytest.mark.parametrize("kind", [False, True])
-def test_consistent_teachers_see_what_the_network_sees(kind, data, tmp_path):
-    teacher, model = (small_networks.build("convnet", NODES) for _ in range(2))
-    before = teacher.get_weights()
-    teaching = {"distillation": {"share": 1.0, "temperature": 1}, "bfloat16": kind}
-    images = np.zeros_like(data.x_train)
-    far = SimpleNamespace(x_train=images, y_train=data.y_train)  # shifted, these stay as they are
-    losses = []
-    for name, consistent in (("once", False), ("always", True)):
-        model.set_weights(convnet().get_weights())
-        log = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda e, logs: losses.append(logs["loss"])
-        )
-        recipe = RECIPE | teaching | {"shift": 2, "consistent": consistent}
-        small_networks.fit(model, far, recipe, log, teachers=[teacher], backup=tmp_path / name)
-    epochs = RECIPE["epochs"]
-    np.testing.assert_allclose(losses[:epochs], losses[epochs:], rtol=1e-2)
-    for own, now in zip(before, teacher.get_weights(), strict=True):
-        np.testing.assert_array_equal(own, now)
-
-
 def test_what_watches_the_layers_trains_in_bfloat16_too(data, tmp_path):
     model, seen = convnet(), []
 

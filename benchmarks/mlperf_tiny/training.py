@@ -15,7 +15,7 @@ from keras import ops
 
 sys.path.append(str(Path(__file__).parents[1] / "paper"))
 
-from small_networks import Distillation, mean_answer, shuffled  # noqa: E402
+from small_networks import Distillation, shuffled  # noqa: E402
 
 BATCH, MOMENTUM = 128, 0.9
 
@@ -68,7 +68,8 @@ def fit(model, data, recipe, *callbacks, augment, teacher=None, backup):
     outputs = model(seen)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if teacher is not None:
-        outputs = ops.concatenate([outputs, mean_answer([teacher], seen)], axis=-1)
+        teacher.name, teacher.trainable = "teacher", False
+        outputs = ops.concatenate([outputs, teacher(seen)], axis=-1)
         loss = Distillation(**recipe["distillation"])
     trainee = keras.Model(inputs, outputs)
     warm = recipe["warm"] * steps

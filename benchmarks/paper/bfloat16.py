@@ -18,9 +18,9 @@ MULTIPLE = 16
 
 
 @contextmanager
-def computing(*models):
-    """While it lasts, the models compute in bfloat16, all but their last layers."""
-    layers = [getattr(layer, "layer", layer) for model in models for layer in model.layers[:-1]]
+def computing(model):
+    """While it lasts, `model` computes in bfloat16, all but its last layer."""
+    layers = [getattr(layer, "layer", layer) for layer in model.layers[:-1]]
     before = [layer.dtype_policy for layer in layers]
     for layer in layers:
         layer.dtype_policy = "mixed_bfloat16"
@@ -33,27 +33,23 @@ def computing(*models):
 
 
 def fused(layers):
-    """BatchNormalization.call for those layers, of one pass over its input."""
+    """BatchNormalization.call, for those layers of one pass over its input in training."""
     plain = keras.layers.BatchNormalization.call
 
     def call(self, inputs, training=None, mask=None):
-        if not any(self is layer for layer in layers):
+        if not training or not any(self is layer for layer in layers):
             return plain(self, inputs, training=training, mask=mask)
-        training = bool(training and self.trainable)
-        moving = {"mean": self.moving_mean, "variance": self.moving_variance}
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             tf.convert_to_tensor(self.gamma),
             tf.convert_to_tensor(self.beta),
-            **({} if training else {key: tf.convert_to_tensor(moving[key]) for key in moving}),
             epsilon=self.epsilon,
-            is_training=training,
+            is_training=True,
         )
-        if training:
-            count = tf.size(inputs) // inputs.shape[-1]  # it divides by one less, Keras by all
-            variance *= tf.cast(count - 1, variance.dtype) / tf.cast(count, variance.dtype)
-            for old, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                old.assign(old * self.momentum + now * (1 - self.momentum))
+        count = tf.size(inputs) // inputs.shape[-1]  # it divides by one less, Keras by all
+        variance *= tf.cast(count - 1, variance.dtype) / tf.cast(count, variance.dtype)
+        for old, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            old.assign(old * self.momentum + now * (1 - self.momentum))
         return outputs
 
     return call

@@ -84,21 +84,19 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
 
     recipe["constant"]: the rate stays.  recipe["bfloat16"]: see bfloat16.py.
     backup: a folder; a run that was killed goes on from its last whole epoch.
-    teachers: the networks whose mean answers recipe["distillation"] mixes in. They see each image
-        once, as it is, and mirrored where recipe has "flip"; or, where recipe["consistent"], what
-        the model sees, every time (Beyer et al., Knowledge distillation: A good teacher is patient
-        and consistent, CVPR 2022).
+    teachers: the networks whose mean answers recipe["distillation"] mixes in; they see each image
+        once, as it is, and mirrored where recipe has "flip".
     """
     if recipe.get("bfloat16"):
         settings = {"teachers": teachers, "backup": backup}
         if callbacks:  # they know the layers of `model`
-            with bfloat16.computing(model, *teachers):
+            with bfloat16.computing(model):
                 return fit(model, data, recipe | {"bfloat16": False}, *callbacks, **settings)
         wide = build(model.name, bfloat16.filled(widths(model)))
         bfloat16.copy(model, wide)
         if any(layer.kernel.constraint for layer in chain(model)):
             keep_zeros(wide)
-        with bfloat16.computing(wide, *teachers):
+        with bfloat16.computing(wide):
             fit(wide, data, recipe | {"bfloat16": False}, **settings)
         return bfloat16.copy(wide, model)
     steps = math.ceil(len(data.x_train) / BATCH)
@@ -109,11 +107,8 @@ def fit(model, data, recipe, *callbacks, teachers=(), backup):
     logits = model(keras.layers.Dropout(recipe.get("input_dropout", 0.0))(seen))
     loss, targets = keras.losses.SparseCategoricalCrossentropy(from_logits=True), data.y_train
     if teachers and "distillation" in recipe:
-        loss, targets = Distillation(**recipe["distillation"]), targets[:, None]
-        if recipe.get("consistent"):
-            logits = ops.concatenate([logits, mean_answer(teachers, seen)], axis=-1)
-        else:
-            targets = np.hstack([targets, answers(teachers, data.x_train, recipe)])
+        loss = Distillation(**recipe["distillation"])
+        targets = np.column_stack([targets, answers(teachers, data.x_train, recipe)])
     trainee = keras.Model(images, logits)
     trainee.compile(
         keras.optimizers.SGD(recipe["rate"], momentum=MOMENTUM, nesterov=True),
@@ -198,16 +193,6 @@ def answers(teachers, images, recipe):
         teacher.predict(view, batch_size=1000, verbose=0) for teacher in teachers for view in views
     ]
     return np.mean(logits, axis=0)
-
-
-def mean_answer(teachers, images):
-    """The mean of the teachers' logits for symbolic images; they do not learn."""
-    logits = []
-    for index, teacher in enumerate(teachers):
-        frozen = keras.Model(teacher.inputs, teacher.outputs[0], name=f"teacher{index}")
-        frozen.trainable = False
-        logits.append(frozen(images))
-    return sum(logits[1:], logits[0]) / len(logits)
 
 
 def chain(model):
