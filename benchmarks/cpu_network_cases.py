@@ -114,6 +114,7 @@ def lenet_5(folder: Path) -> Case:
 def convnet(folder: Path) -> Case:
     """The paper's nodes, and groups: our sparse convolutions win where the paper's lost."""
     paths = {"groups": folder / "weight_pruning" / "convnet_w8_s0.npz"}
+    paths["fewer groups"] = folder / "weight_pruning" / "convnet_fewer_s0.npz"
     paths["nodes"] = folder / "node_pruning" / "convnet_masks_s0.npz"
     dense = folder / "node_pruning" / "convnet_dense_s0.npz"
     return stored("convnet", "ConvNet", folder, dense, paths)

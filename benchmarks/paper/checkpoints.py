@@ -70,7 +70,7 @@ NETWORKS = {
             "ConvNet",
             "convnet",
             "node_pruning/convnet_dense",
-            ("weight_pruning/convnet_w8",),
+            ("weight_pruning/convnet_fewer", "weight_pruning/convnet_w8"),
             ("node_pruning/convnet_masks",),
             (0,),
         ),

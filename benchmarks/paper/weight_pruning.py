@@ -11,6 +11,7 @@ w4, w8   the dense network of node_pruning.py, whose groups of that many weights
          on (Yu et al., ISCA 2017, section 4.1), drawn to zero by a group lasso (Wen et al., NIPS
          2016, eq. 2), and, where its recipe has "distillation", learns from the answers of dense
          networks too
+fewer    w8 with fewer groups, of ConvNet
 cpu      what the masks of node_pruning.py left, whose fully connected layers lose groups of 8
          (section 4.3, combined pruning)
 mild     the same of what its milder masks left
@@ -41,8 +42,7 @@ NODES_FIRST = LENET_5 | {"width": 8, "group_lasso": 3e-5}
 NODES_FIRST |= {"epochs": 40, "flat": 10, "prune_epochs": 10}
 CONVNET = {"shift": 1, "flip": True, "epochs": 60, "flat": 15, "rate": 0.05, "l2": 5e-5}
 CONVNET |= {"prune_epochs": 15, "distillation": {"share": 0.5, "temperature": 2}}
-CONVNET |= {"teachers": (0, 1, 2), "bfloat16": True}
-CONVNET |= {"cycles": {"count": 3, "epochs": 8, "rate": 0.025}}
+CONVNET |= {"width": 8, "group_lasso": 5e-5}
 RECIPES = {
     "lenet_300_100": {
         "w4": LENET_300_100
@@ -57,9 +57,11 @@ RECIPES = {
         "mild": NODES_FIRST | {"origin": "mild", "density": {"fc1": 0.35, "fc2": 0.8}},
     },
     "convnet": {
-        "w8": CONVNET
-        | {"width": 8, "group_lasso": 5e-5}
-        | {"density": {"conv1": 0.5, "conv2": 0.2, "conv3": 0.2, "fc1": 0.25}},
+        "w8": CONVNET | {"density": {"conv1": 0.55, "conv2": 0.28, "conv3": 0.28, "fc1": 0.25}},
+        "fewer": CONVNET
+        | {"density": {"conv1": 0.5, "conv2": 0.2, "conv3": 0.2, "fc1": 0.25}}
+        | {"cycles": {"count": 3, "epochs": 8, "rate": 0.025}}
+        | {"teachers": (0, 1, 2), "bfloat16": True},
     },
 }
 SEEDS = {"lenet_300_100": (0, 1, 2), "lenet_5": (0, 1, 2), "convnet": (0,)}
@@ -145,7 +147,7 @@ def prune(origin, teachers, recipe, data, backup):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "cpu", "mild"))
+    parser.add_argument("--methods", nargs="+", choices=("w4", "w8", "fewer", "cpu", "mild"))
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--dataset", choices=("fashion_mnist",), help="instead of their own")
     parser.add_argument("--folder", type=Path, help="where the weights are")
