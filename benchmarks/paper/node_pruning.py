@@ -248,7 +248,8 @@ def methods(network):
     """Everything that is compared on a network."""
     scale = ["bn_scale"] if network == "convnet" else []
     mild = ["mild"] if "mild" in RECIPES[network] else []
-    return ["masks", *mild, "whole", "scratch", "l1", "random", "taylor", *scale, "apoz", "l2"]
+    apoz = [] if network == "lenet_5" else ["apoz"]  # its convolutions have no activations
+    return ["masks", *mild, "whole", "scratch", "l1", "random", "taylor", *scale, *apoz, "l2"]
 
 
 def train(networks, data, folder):
