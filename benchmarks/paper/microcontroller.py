@@ -90,7 +90,7 @@ def way(network, stem: str, seeds: list[int], data, load, original: dict, split:
 
 def fastest(model, data) -> tuple[dict, bytes]:
     """(how it runs, the int8 network) of the model, or of it without its dead nodes, whichever is
-    faster: the outputs are the same, but the groups of the next layer shift."""
+    faster: in float32 the outputs are the same, but the groups of the next layer shift."""
     models = [model, sc.shrink(model)]
     if models[0].count_params() == models[1].count_params():
         models.pop()

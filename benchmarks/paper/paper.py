@@ -55,10 +55,10 @@ here: they are there for their speed.
 Of several ways to prune a network, a row is the fastest, on a GPU the smallest, of those that are
 no worse than the dense network in validation and, if one is, as small as asked; where none is, the
 one that is least worse there. Nodes that lost all weights are cut where that is faster ("cut"), on
-the microcontroller as well; the outputs are the same. LeNet-300-100 with fewer groups was validated
-by `folds.py`: on all 60,000 training images, each by networks that had not seen it; that this way
-is validated so was decided when its test errors were known. The others were on a split of 5,000.
-The ways that were not taken, with their test errors:
+the microcontroller as well; in float32 the outputs are the same. LeNet-300-100 with fewer groups
+was validated by `folds.py`: on all 60,000 training images, each by networks that had not seen it;
+that this way is validated so was decided when its test errors were known. The others were on a
+split of 5,000. The ways that were not taken, with their test errors:
 
 ```text
 {others}

@@ -136,7 +136,6 @@ SCALPEL_INLINE void ConvolveGroups(const scalpel_groups_conv &a, const float *x,
 
 // The columns of a step, two by a load: of four by a load the shifts would take longer, which share
 // their ports with products, and of each by its own the loads.
-template <int kCount>
 struct Columns16 {
   const uint16_t *columns;
 
@@ -148,7 +147,6 @@ struct Columns16 {
   }
 };
 
-template <int kCount>
 struct Columns32 {
   const int32_t *columns;
 
@@ -163,7 +161,7 @@ SCALPEL_INLINE void Prefetch(const float *values, int64_t floats) {
 }
 
 // One vector. The steps of a slice follow one another in memory, so that it is read once, in order.
-template <typename Simd, int kWidth, template <int> class Columns, typename Column, bool kFar>
+template <typename Simd, int kWidth, typename Columns, typename Column, bool kFar>
 SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y) {
   using V = typename Simd::V;
   constexpr int kStep = kWidth < 8 ? 8 : kWidth;  // values of a row in a step
@@ -177,7 +175,7 @@ SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y)
     for (int r = 0; r < 8; ++r) sums[r] = Simd::Zero();
     const int32_t steps = a.steps[slice + 1] - a.steps[slice];
     for (int32_t step = 0; step < steps; ++step) {
-      const Columns<8 * kColumns> columns(from);
+      const Columns columns(from);
       if constexpr (kFar) Prefetch(values, 8 * kStep);
 #pragma GCC unroll 8
       for (int r = 0; r < 8; ++r) {
@@ -211,7 +209,7 @@ SCALPEL_TARGET void Slices(const scalpel_groups_fc &a, const float *x, float *y)
   }
 }
 
-template <typename Simd, template <int> class Columns, typename Column, bool kFar>
+template <typename Simd, typename Columns, typename Column, bool kFar>
 SCALPEL_INLINE void SlicesOf(const scalpel_groups_fc &a, const float *x, float *y) {
   if (a.width == 8) return Slices<Simd, 8, Columns, Column, kFar>(a, x, y);
   if (a.width == 4) return Slices<Simd, 4, Columns, Column, kFar>(a, x, y);
